@@ -1,0 +1,519 @@
+package doc
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Dotenv is the format of .env files, line by line as sops reads it: a line that
+// starts with # is a comment, any other is KEY=VALUE with everything after the
+// first = the value, quotes included, in which \n stands for a line break. What
+// sops refuses is held in a form that it does read: quoted values over several
+// lines as one line, other lines as comments.
+type Dotenv struct{}
+
+var _ Format = Dotenv{}
+
+const dotenvMeta = "sops_"
+
+// NoteBare is the kind of note about a comment line that had no # at its start.
+const NoteBare = 'j'
+
+// Name returns "dotenv".
+func (Dotenv) Name() string { return "dotenv" }
+
+// An envLine is one line, or several that a quoted value spans.
+type envLine struct {
+	Span
+	eq      int // offset of the =, -1 for none
+	comment bool
+}
+
+// dotenvLines splits a text. With join, quoted values may span lines.
+func dotenvLines(src []byte, join bool) []envLine {
+	lines := make([]envLine, 0, 1+bytes.Count(src, []byte{'\n'}))
+	for i := 0; i < len(src); {
+		end := len(src)
+		if n := bytes.IndexByte(src[i:], '\n'); n >= 0 {
+			end = i + n
+		}
+		l := envLine{Span: Span{i, end}, eq: -1}
+		line := src[i:end]
+		trimmed := bytes.TrimLeft(line, " \t")
+		switch {
+		case len(trimmed) > 0 && trimmed[0] == '#':
+			l.comment = len(trimmed) == len(line)
+		default:
+			if n := bytes.IndexByte(line, '='); n >= 0 {
+				l.eq = i + n
+				if join {
+					l.End = quotedLines(src, l.eq+1, end)
+				}
+			}
+		}
+		lines = append(lines, l)
+		i = l.End + 1
+	}
+	return lines
+}
+
+// quotedLines returns where the value at i ends: end, unless it starts with a
+// quote that closes on a later line and nothing but a comment follows that.
+func quotedLines(src []byte, i, end int) int {
+	for i < end && isBlank(src[i]) {
+		i++
+	}
+	if i >= end || src[i] != '"' && src[i] != '\'' {
+		return end
+	}
+	quote := src[i]
+	for j := i + 1; j < len(src); j++ {
+		if src[j] == '\\' && quote == '"' {
+			j++
+			continue
+		}
+		if src[j] != quote {
+			continue
+		}
+		if j < end {
+			return end
+		}
+		last := len(src)
+		if n := bytes.IndexByte(src[j:], '\n'); n >= 0 {
+			last = j + n
+		}
+		rest := bytes.TrimRight(src[j+1:last], "\r")
+		trimmed := bytes.TrimLeft(rest, " \t")
+		if len(trimmed) == 0 || trimmed[0] == '#' && len(trimmed) < len(rest) {
+			return last
+		}
+		return end
+	}
+	return end
+}
+
+func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
+
+// envNodes builds the tree of lines that sops can read.
+func envNodes(src []byte, lines []envLine) *Node {
+	root := &Node{Kind: Map}
+	for _, l := range lines {
+		switch {
+		case l.Start == l.End:
+		case l.eq >= 0:
+			root.Items = append(root.Items, &Node{
+				Kind: Scalar,
+				Key:  string(src[l.Start:l.eq]),
+				Text: envText(string(src[l.eq+1 : l.End])),
+				Span: Span{l.eq + 1, l.End},
+				key:  Span{l.Start, l.eq},
+			})
+		default:
+			at := Span{l.Start + 1, l.End}
+			root.Items = append(root.Items, commentNode(src, at, 0))
+		}
+	}
+	return root
+}
+
+// Prepare implements Format. Every text is dotenv to it, but for reserved keys.
+func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
+	if len(src) == 0 {
+		return nil, nil, ErrEmpty
+	}
+	switch {
+	case r == AsText:
+		return textDocument(f, src)
+	case r != Splice || isUTF16(src):
+		return nil, nil, ErrRung
+	}
+	body, bom := bytes.CutPrefix(src, utf8BOM)
+	lines := dotenvLines(body, true)
+	var edits []Edit
+	var notes []Note
+	if bom {
+		notes = append(notes, Note{Kind: NoteBOM})
+	}
+	comments, seen := 0, map[string]int{}
+	for _, l := range lines {
+		switch {
+		case l.Start == l.End:
+		case l.eq >= 0:
+			key, value := string(body[l.Start:l.eq]), string(body[l.eq+1:l.End])
+			if strings.HasPrefix(key, dotenvMeta) {
+				line, _ := lineCol(body, l.Start)
+				return nil, nil, fmt.Errorf("line %d: %w: keys that start with %q are where the metadata goes", line, ErrReserved, dotenvMeta)
+			}
+			path := "0\x00." + key
+			if strings.Contains(value, "\n") {
+				edits = append(edits, Edit{Span{l.eq + 1, l.End}, strings.ReplaceAll(value, "\n", `\n`)})
+				notes = append(notes, Note{NoteValue, path, seen[path], value})
+			}
+			seen[path]++
+		default:
+			if !l.comment {
+				edits = append(edits, Edit{Span{l.Start, l.Start}, "#"})
+				notes = append(notes, Note{NoteBare, "0\x00#", comments, ""})
+			}
+			comments++
+		}
+	}
+	if len(edits) > 0 {
+		body = Apply(body, edits)
+	}
+	d, err := f.shape(body)
+	if err == nil && (sole(d.Roots[0], RootKey) != nil || sole(d.Roots[0], TextKey) != nil) {
+		return nil, nil, ErrRung
+	}
+	return d, notes, err
+}
+
+func (Dotenv) shape(body []byte) (*Document, error) {
+	d := &Document{Src: body, Roots: []*Node{envNodes(body, dotenvLines(body, false))}}
+	d.at = attachment{at: len(body), noEOL: len(body) > 0 && body[len(body)-1] != '\n'}
+	return d, nil
+}
+
+// Restore implements Format.
+func (f Dotenv) Restore(body []byte, notes []Note) ([]byte, error) {
+	d, err := f.shape(body)
+	if err != nil {
+		return nil, err
+	}
+	at := map[Place]*Node{}
+	for n, p := range d.Index() {
+		at[p] = n
+	}
+	bom := false
+	var edits []Edit
+	for _, note := range notes {
+		if note.Kind == NoteBOM {
+			bom = true
+		}
+		n := at[Place{note.Path, note.N}]
+		if n == nil {
+			continue
+		}
+		switch note.Kind {
+		case NoteValue:
+			if e, ok := f.Recall(d, n, String, n.Text, note.Text); ok {
+				edits = append(edits, e)
+			}
+		case NoteBare:
+			line := d.Src[n.Span.Start:n.Span.End]
+			if got := dotenvLines(line, false); len(got) == 1 && got[0].eq < 0 && !got[0].comment {
+				edits = append(edits, Edit{Span{n.Span.Start - 1, n.Span.Start}, ""})
+			}
+		}
+	}
+	body = Apply(body, edits)
+	if bom {
+		body = append(bytes.Clone(utf8BOM), body...)
+	}
+	return body, nil
+}
+
+// Attach implements Format.
+func (Dotenv) Attach(d *Document, meta Fields) Edit {
+	var b strings.Builder
+	for _, f := range meta {
+		flatten(&b, f.Name, f.Value)
+	}
+	text := b.String()
+	if d.at.noEOL {
+		text = "\n" + strings.TrimSuffix(text, "\n")
+	}
+	return Edit{Span{d.at.at, d.at.at}, text}
+}
+
+// flatten writes a metadata value as lines, in sops's manner.
+func flatten(b *strings.Builder, name string, v Value) {
+	switch v := v.(type) {
+	case string:
+		b.WriteString(dotenvMeta + name + "=" + strings.ReplaceAll(v, "\n", `\n`) + "\n")
+	case Fields:
+		for _, f := range v {
+			flatten(b, name+"__map_"+f.Name, f.Value)
+		}
+	case []Value:
+		for i, e := range v {
+			flatten(b, name+"__list_"+strconv.Itoa(i), e)
+		}
+	}
+}
+
+// Parse implements Format.
+func (Dotenv) Parse(src []byte) (*Document, error) {
+	lines := dotenvLines(src, false)
+	d := &Document{Src: src}
+	var flat []Field
+	var kept []envLine
+	first, last := -1, -1
+	for i, l := range lines {
+		if l.eq >= 0 && bytes.HasPrefix(src[l.Start:l.eq], []byte(dotenvMeta)) {
+			if first < 0 {
+				first = i
+			} else if last != i-1 {
+				return nil, fmt.Errorf("the %s lines do not stand together", dotenvMeta)
+			}
+			last = i
+			name := string(src[l.Start+len(dotenvMeta) : l.eq])
+			flat = append(flat, Field{name, envText(string(src[l.eq+1 : l.End]))})
+			continue
+		}
+		if l.eq < 0 && l.Start < l.End && !l.comment {
+			line, _ := lineCol(src, l.Start)
+			return nil, &SyntaxError{Format: "dotenv", Line: line, Msg: "neither KEY=VALUE nor a comment, in an encrypted file"}
+		}
+		kept = append(kept, l)
+	}
+	if first < 0 {
+		return nil, ErrNoMetadata
+	}
+	for _, l := range lines[last+1:] {
+		if l.eq >= 0 {
+			d.odd = append(d.odd, "keys after the metadata")
+			break
+		}
+	}
+	d.block = Span{lines[first].Start, lines[last].End}
+	if d.block.End < len(src) {
+		d.block.End++
+	} else if d.block.Start > 0 {
+		d.block.Start--
+	}
+	d.Roots = []*Node{envNodes(src, kept)}
+	v, err := unflatten(flat)
+	if err != nil {
+		return nil, err
+	}
+	d.Meta = v
+	d.Whole = wholeText(d.Roots)
+	return d, nil
+}
+
+// unflatten is the inverse of flatten.
+func unflatten(flat []Field) (Fields, error) {
+	root := &flatNode{}
+	for _, f := range flat {
+		n := root
+		name := f.Name
+		for depth := 0; ; depth++ {
+			if depth > 20 {
+				return nil, fmt.Errorf("metadata nested too deeply")
+			}
+			i, kind := nextStep(name)
+			if i < 0 {
+				break
+			}
+			var err error
+			if n, err = n.child(name[:i], kind); err != nil {
+				return nil, err
+			}
+			name = name[i+len(kind):]
+		}
+		leaf, err := n.child(name, "")
+		if err != nil {
+			return nil, err
+		}
+		if leaf.leaf {
+			return nil, fmt.Errorf("metadata field %s given twice", strconv.Quote(f.Name))
+		}
+		leaf.leaf, leaf.text = true, f.Value.(string)
+	}
+	v, err := root.value()
+	if err != nil {
+		return nil, err
+	}
+	fields, _ := v.(Fields)
+	return fields, nil
+}
+
+func nextStep(name string) (int, string) {
+	m, l := strings.Index(name, "__map_"), strings.Index(name, "__list_")
+	switch {
+	case m >= 0 && (l < 0 || m < l):
+		return m, "__map_"
+	case l >= 0:
+		return l, "__list_"
+	}
+	return -1, ""
+}
+
+type flatNode struct {
+	leaf  bool
+	text  string
+	list  bool
+	names []string
+	items map[string]*flatNode
+}
+
+// child returns the item of that name; kind is the step that follows it.
+func (n *flatNode) child(name, kind string) (*flatNode, error) {
+	if n.leaf {
+		return nil, fmt.Errorf("metadata field is both a value and a container")
+	}
+	c, ok := n.items[name]
+	if !ok {
+		c = &flatNode{list: kind == "__list_"}
+		if n.items == nil {
+			n.items = map[string]*flatNode{}
+		}
+		n.items[name] = c
+		n.names = append(n.names, name)
+	} else if kind != "" && c.list != (kind == "__list_") || kind == "" && c.items != nil {
+		return nil, fmt.Errorf("metadata field %s is of two kinds", strconv.Quote(name))
+	}
+	return c, nil
+}
+
+func (n *flatNode) value() (Value, error) {
+	if n.leaf {
+		return n.text, nil
+	}
+	if n.list {
+		list := make([]Value, len(n.names))
+		for _, name := range n.names {
+			i, err := strconv.Atoi(name)
+			if err != nil || i < 0 || i >= len(list) || strconv.Itoa(i) != name {
+				return nil, fmt.Errorf("metadata list has a gap or a bad index")
+			}
+			v, err := n.items[name].value()
+			if err != nil {
+				return nil, err
+			}
+			list[i] = v
+		}
+		return list, nil
+	}
+	fields := make(Fields, 0, len(n.names))
+	for _, name := range n.names {
+		v, err := n.items[name].value()
+		if err != nil {
+			return nil, err
+		}
+		fields = append(fields, Field{name, v})
+	}
+	slices.SortStableFunc(fields, func(a, b Field) int { return cmp.Compare(a.Name, b.Name) })
+	return fields, nil
+}
+
+// Detach implements Format.
+func (Dotenv) Detach(d *Document) Edit { return Edit{Span: d.block} }
+
+// Token implements Format.
+func (Dotenv) Token(d *Document, n *Node, token string) Edit { return Edit{n.Span, token} }
+
+// Spell implements Format.
+func (Dotenv) Spell(d *Document, n *Node, t Type, text string) Edit {
+	return Edit{n.Span, strings.ReplaceAll(envScalar(t, text), "\n", `\n`)}
+}
+
+// envScalar writes a value of another type as sops does.
+func envScalar(t Type, text string) string {
+	switch t {
+	case Bool:
+		return strings.ToLower(text)
+	case Null:
+		return ""
+	case Float:
+		if f, err := strconv.ParseFloat(text, 64); err == nil {
+			text = strconv.FormatFloat(f, 'G', -1, 64)
+			if !strings.ContainsAny(text, ".EIN") {
+				text += ".0"
+			}
+		}
+	case Time:
+		if v, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			return v.Format(time.RFC3339)
+		}
+	}
+	return text
+}
+
+// Recall implements Format.
+func (Dotenv) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, bool) {
+	if n.Kind == Comment {
+		return Edit{}, false
+	}
+	src := "K=" + lexeme
+	lines := dotenvLines([]byte(src), true)
+	ok := len(lines) == 1 && lines[0].End == len(src) && envText(lexeme) == text && t == String
+	return Edit{n.Span, lexeme}, ok
+}
+
+// Uncomment implements Format; dotenv has no lists.
+func (Dotenv) Uncomment(d *Document, n *Node, text string) Edit { return Edit{n.Span, text} }
+
+// Emit implements Format.
+func (Dotenv) Emit(roots []*Node) ([]byte, error) {
+	if len(roots) != 1 {
+		return nil, fmt.Errorf("dotenv holds one document; this file has %d", len(roots))
+	}
+	if roots[0].Kind != Map {
+		return nil, fmt.Errorf("dotenv holds KEY=VALUE pairs; this file is not a mapping")
+	}
+	var b strings.Builder
+	for _, c := range roots[0].Items {
+		switch {
+		case c.Kind == Comment:
+			emitComment(&b, c, "")
+		case c.Kind != Scalar:
+			return nil, fmt.Errorf("dotenv cannot hold the map or list under %s", strconv.Quote(c.Key))
+		case strings.ContainsAny(c.Key, "=\n") || strings.HasPrefix(c.Key, "#"):
+			return nil, fmt.Errorf("dotenv cannot hold the key %s", strconv.Quote(c.Key))
+		default:
+			b.WriteString(c.Key + "=" + strings.ReplaceAll(envScalar(c.Type, c.Text), "\n", `\n`) + "\n")
+		}
+	}
+	return []byte(b.String()), nil
+}
+
+// EnvVar reads an item of a dotenv file as programs that load such files agree
+// to: export before the name and blanks around name and value are dropped, a
+// comment after a blank too, single quotes keep everything, double quotes know
+// \n \r \t \" and \\. Nothing is interpolated.
+func EnvVar(n *Node) (name, value string) {
+	name = strings.TrimSpace(strings.TrimPrefix(n.Key, "\uFEFF"))
+	if rest, ok := strings.CutPrefix(name, "export"); ok && rest != "" && (rest[0] == ' ' || rest[0] == '\t') {
+		name = strings.TrimSpace(rest)
+	}
+	v := strings.Trim(n.Text, " \t\r")
+	if v == "" {
+		return name, ""
+	}
+	switch q := v[0]; q {
+	case '\'':
+		if i := strings.IndexByte(v[1:], '\''); i >= 0 {
+			return name, v[1 : 1+i]
+		}
+	case '"':
+		var b strings.Builder
+		for i := 1; i < len(v); i++ {
+			c := v[i]
+			if c == '"' {
+				return name, b.String()
+			}
+			if c == '\\' && i+1 < len(v) {
+				if r := strings.IndexByte(`nrt"\`, v[i+1]); r >= 0 {
+					b.WriteByte("\n\r\t\"\\"[r])
+					i++
+					continue
+				}
+			}
+			b.WriteByte(c)
+		}
+	}
+	for i := range len(v) {
+		if v[i] == '#' && (i == 0 || isBlank(v[i-1])) {
+			v = strings.TrimRight(v[:i], " \t")
+			break
+		}
+	}
+	return name, v
+}

@@ -1,0 +1,679 @@
+package doc
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// JSON is the format of .json files (RFC 8259). Duplicate keys are kept.
+type JSON struct{}
+
+var _ Format = JSON{}
+
+// Name returns "json".
+func (JSON) Name() string { return "json" }
+
+// maxDepth bounds the nesting of a JSON text, as encoding/json does.
+const maxDepth = 10000
+
+type jsonText struct {
+	src  []byte
+	i    int
+	lone bool // a string has an escaped lone surrogate
+}
+
+func (p *jsonText) fail(msg string) error {
+	line, col := lineCol(p.src, p.i)
+	return &SyntaxError{Format: "JSON", Line: line, Col: col, Msg: msg}
+}
+
+func (p *jsonText) space() {
+	for p.i < len(p.src) {
+		switch p.src[p.i] {
+		case ' ', '\t', '\n', '\r':
+			p.i++
+		default:
+			return
+		}
+	}
+}
+
+// readJSON reads a whole text: one value.
+func readJSON(src []byte) (*Node, error) {
+	p := &jsonText{src: src}
+	p.space()
+	if p.i == len(src) {
+		return nil, ErrEmpty
+	}
+	n, err := p.value(0)
+	if err != nil {
+		return nil, err
+	}
+	p.space()
+	if p.i < len(src) {
+		return nil, p.fail("text after the value")
+	}
+	return n, nil
+}
+
+func (p *jsonText) value(depth int) (*Node, error) {
+	if depth > maxDepth {
+		return nil, p.fail("nested too deeply")
+	}
+	if p.i >= len(p.src) {
+		return nil, p.fail("ends in the middle of a value")
+	}
+	n := &Node{start: p.i, Span: Span{p.i, 0}}
+	var err error
+	switch c := p.src[p.i]; {
+	case c == '{':
+		n.Kind = Map
+		err = p.object(n, depth)
+	case c == '[':
+		n.Kind = List
+		err = p.array(n, depth)
+	case c == '"':
+		n.Text, err = p.str()
+	case c == '-' || c >= '0' && c <= '9':
+		n.Type, n.Text, err = p.number()
+	default:
+		n.Type = Null
+		switch rest := p.src[p.i:]; {
+		case bytes.HasPrefix(rest, []byte("true")):
+			n.Type, n.Text, p.i = Bool, "True", p.i+4
+		case bytes.HasPrefix(rest, []byte("false")):
+			n.Type, n.Text, p.i = Bool, "False", p.i+5
+		case bytes.HasPrefix(rest, []byte("null")):
+			p.i += 4
+		case c == '/' || c == '#':
+			err = p.fail("comments are not allowed")
+		case c == '\'':
+			err = p.fail("strings need double quotes")
+		default:
+			err = p.fail("a value must start here")
+		}
+	}
+	n.Span.End = p.i
+	return n, err
+}
+
+func (p *jsonText) object(n *Node, depth int) error {
+	p.i++
+	p.space()
+	if p.i < len(p.src) && p.src[p.i] == '}' {
+		p.i++
+		return nil
+	}
+	for {
+		p.space()
+		if p.i >= len(p.src) || p.src[p.i] != '"' {
+			return p.fail("a key in double quotes must start here")
+		}
+		key := Span{p.i, 0}
+		name, err := p.str()
+		if err != nil {
+			return err
+		}
+		key.End = p.i
+		p.space()
+		if p.i >= len(p.src) || p.src[p.i] != ':' {
+			return p.fail("a colon must stand here")
+		}
+		p.i++
+		p.space()
+		item, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		item.Key, item.key = name, key
+		n.Items = append(n.Items, item)
+		p.space()
+		if p.i < len(p.src) && p.src[p.i] == ',' {
+			p.i++
+			continue
+		}
+		if p.i < len(p.src) && p.src[p.i] == '}' {
+			p.i++
+			return nil
+		}
+		return p.fail("a comma or closing brace must stand here")
+	}
+}
+
+func (p *jsonText) array(n *Node, depth int) error {
+	p.i++
+	p.space()
+	if p.i < len(p.src) && p.src[p.i] == ']' {
+		p.i++
+		return nil
+	}
+	for {
+		p.space()
+		item, err := p.value(depth + 1)
+		if err != nil {
+			return err
+		}
+		n.Items = append(n.Items, item)
+		p.space()
+		if p.i < len(p.src) && p.src[p.i] == ',' {
+			p.i++
+			continue
+		}
+		if p.i < len(p.src) && p.src[p.i] == ']' {
+			p.i++
+			return nil
+		}
+		return p.fail("a comma or closing bracket must stand here")
+	}
+}
+
+// str reads a string. A lone surrogate becomes U+FFFD, as in Go and sops.
+func (p *jsonText) str() (string, error) {
+	p.i++
+	start := p.i
+	for p.i < len(p.src) && p.src[p.i] != '"' && p.src[p.i] != '\\' && p.src[p.i] >= 0x20 && p.src[p.i] < 0x80 {
+		p.i++
+	}
+	if p.i < len(p.src) && p.src[p.i] == '"' {
+		p.i++
+		return string(p.src[start : p.i-1]), nil
+	}
+	out := append([]byte(nil), p.src[start:p.i]...)
+	for p.i < len(p.src) {
+		c := p.src[p.i]
+		switch {
+		case c == '"':
+			p.i++
+			return string(out), nil
+		case c < 0x20:
+			return "", p.fail("control character in a string")
+		case c != '\\':
+			r, n := utf8.DecodeRune(p.src[p.i:])
+			if r == utf8.RuneError && n == 1 {
+				return "", p.fail("not UTF-8")
+			}
+			out = append(out, p.src[p.i:p.i+n]...)
+			p.i += n
+			continue
+		}
+		if p.i+1 >= len(p.src) {
+			break
+		}
+		p.i++
+		switch e := p.src[p.i]; e {
+		case '"', '\\', '/':
+			out = append(out, e)
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			r, ok := hex4(p.src, p.i+1)
+			if !ok {
+				return "", p.fail("\\u needs four hexadecimal digits")
+			}
+			p.i += 4
+			if utf16.IsSurrogate(r) {
+				low, ok := rune(0), false
+				if p.i+2 < len(p.src) && p.src[p.i+1] == '\\' && p.src[p.i+2] == 'u' {
+					low, ok = hex4(p.src, p.i+3)
+				}
+				if pair := utf16.DecodeRune(r, low); ok && pair != utf8.RuneError {
+					r = pair
+					p.i += 6
+				} else {
+					r = utf8.RuneError
+				}
+			}
+			out = utf8.AppendRune(out, r)
+		default:
+			return "", p.fail("unknown escape in a string")
+		}
+		p.i++
+	}
+	return "", p.fail("string without an end")
+}
+
+func hex4(src []byte, i int) (rune, bool) {
+	if i+4 > len(src) {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(string(src[i:i+4]), 16, 16)
+	return rune(v), err == nil && src[i] != '+' && src[i] != '-'
+}
+
+func (p *jsonText) digits() bool {
+	start := p.i
+	for p.i < len(p.src) && p.src[p.i] >= '0' && p.src[p.i] <= '9' {
+		p.i++
+	}
+	return p.i > start
+}
+
+// number reads a number: an int if it is written as one and fits 64 bits.
+func (p *jsonText) number() (Type, string, error) {
+	start, integer := p.i, true
+	if p.src[p.i] == '-' {
+		p.i++
+	}
+	first := p.i
+	if !p.digits() {
+		return 0, "", p.fail("a digit must stand here")
+	}
+	if p.src[first] == '0' && p.i > first+1 {
+		p.i = first + 1
+		return 0, "", p.fail("number with a leading zero")
+	}
+	if p.i < len(p.src) && p.src[p.i] == '.' {
+		integer = false
+		p.i++
+		if !p.digits() {
+			return 0, "", p.fail("a digit must stand here")
+		}
+	}
+	if p.i < len(p.src) && (p.src[p.i] == 'e' || p.src[p.i] == 'E') {
+		integer = false
+		p.i++
+		if p.i < len(p.src) && (p.src[p.i] == '+' || p.src[p.i] == '-') {
+			p.i++
+		}
+		if !p.digits() {
+			return 0, "", p.fail("a digit must stand here")
+		}
+	}
+	t, text := jsonNumber(string(p.src[start:p.i]), integer)
+	return t, text, nil
+}
+
+func jsonNumber(s string, integer bool) (Type, string) {
+	if integer {
+		if v, err := strconv.ParseInt(s, 10, 64); err == nil {
+			return Int, strconv.FormatInt(v, 10)
+		}
+	}
+	f, _ := strconv.ParseFloat(s, 64) // out of range: ±Inf, refused by normalize
+	return Float, floatText(f)
+}
+
+// Prepare implements Format.
+func (f JSON) Prepare(src []byte, r Rung) (*Document, []Note, error) {
+	body, bom := bytes.CutPrefix(src, utf8BOM)
+	if isUTF16(src) {
+		return nil, nil, &SyntaxError{Format: "JSON", Msg: "UTF-16; JSON files are UTF-8"}
+	}
+	root, err := readJSON(body)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r == AsText {
+		return textDocument(f, src)
+	}
+	if !finite(root) {
+		return nil, nil, ErrRung
+	}
+	if r == Restate {
+		return restated(f, src, []*Node{root})
+	}
+	var notes []Note
+	if bom {
+		notes = append(notes, Note{Kind: NoteBOM})
+	}
+	if root.Kind == Map && item(root, metaKey) != nil {
+		return nil, nil, fmt.Errorf("%w: the top-level key \"sops\" is where the metadata goes", ErrReserved)
+	}
+	if root.Kind != Map || sole(root, RootKey) != nil || sole(root, TextKey) != nil {
+		body = Apply(body, []Edit{
+			{Span{root.Span.Start, root.Span.Start}, `{"` + RootKey + `": `},
+			{Span{root.Span.End, root.Span.End}, "}"},
+		})
+	}
+	d, err := f.shape(body)
+	return d, notes, err
+}
+
+// item returns the item of a map with that key, or nil.
+func item(n *Node, key string) *Node {
+	for _, c := range n.Items {
+		if c.Key == key && c.Kind != Comment {
+			return c
+		}
+	}
+	return nil
+}
+
+// finite reports whether no number is out of a float's range.
+func finite(n *Node) bool {
+	if n.Kind == Scalar && n.Type == Float {
+		f, err := strconv.ParseFloat(n.Text, 64)
+		return err == nil && !math.IsInf(f, 0) && !math.IsNaN(f)
+	}
+	for _, c := range n.Items {
+		if !finite(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func (JSON) shape(body []byte) (*Document, error) {
+	root, err := readJSON(body)
+	if err != nil {
+		return nil, err
+	}
+	if root.Kind != Map {
+		return nil, ErrRung
+	}
+	return &Document{Src: body, Roots: []*Node{root}, at: jsonAttachAt(root)}, nil
+}
+
+func jsonAttachAt(root *Node) attachment {
+	if len(root.Items) == 0 {
+		return attachment{at: root.Span.Start + 1}
+	}
+	return attachment{at: root.Items[len(root.Items)-1].Span.End, comma: true}
+}
+
+// Restore implements Format.
+func (f JSON) Restore(body []byte, notes []Note) ([]byte, error) {
+	var bom bool
+	for _, n := range notes {
+		switch n.Kind {
+		case NoteWhole:
+			if whole, ok := believeWhole(f, body, n); ok {
+				return whole, nil
+			}
+		case NoteBOM:
+			bom = true
+		}
+	}
+	root, err := readJSON(body)
+	if err != nil {
+		return nil, err
+	}
+	if root.Kind == Map {
+		if v := sole(root, RootKey); v != nil {
+			body = Apply(body, []Edit{
+				{Span{root.Span.Start, v.Span.Start}, ""},
+				{Span{v.Span.End, root.Span.End}, ""},
+			})
+		}
+	}
+	if bom {
+		body = append(bytes.Clone(utf8BOM), body...)
+	}
+	return body, nil
+}
+
+// Attach implements Format. The metadata is one line, after the last member and
+// before whatever white space follows that.
+func (JSON) Attach(d *Document, meta Fields) Edit {
+	root := d.Roots[0]
+	var b strings.Builder
+	if d.at.comma {
+		b.WriteByte(',')
+		first := root.Span.Start + 1
+		gap := string(d.Src[first:root.Items[0].key.Start])
+		b.WriteString(gap)
+	}
+	b.WriteString(`"` + metaKey + `": `)
+	if gap := b.String(); strings.Contains(gap, "\n") {
+		writeJSONBlock(&b, meta, indentOf(gap), "")
+	} else {
+		writeFlow(&b, meta, "")
+	}
+	return Edit{Span{d.at.at, d.at.at}, b.String()}
+}
+
+// indentOf returns the white space of the last line before a member.
+func indentOf(gap string) string {
+	line := gap[strings.LastIndexByte(gap, '\n')+1:]
+	return line[:len(line)-len(strings.TrimLeft(line, " \t"))]
+}
+
+// writeJSONBlock writes metadata over several lines, so that a change of one
+// field is a change of one line.
+func writeJSONBlock(b *strings.Builder, v Value, pad, path string) {
+	inner := pad + "  "
+	if strings.HasPrefix(pad, "\t") {
+		inner = pad + "\t"
+	} else if len(pad) == 4 {
+		inner = pad + "    "
+	}
+	switch v := v.(type) {
+	case Fields:
+		if len(v) == 0 {
+			b.WriteString("{}")
+			return
+		}
+		b.WriteString("{")
+		for i, f := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString("\n" + inner + quoteJSON(f.Name) + ": ")
+			writeJSONBlock(b, f.Value, inner, path+"."+f.Name)
+		}
+		b.WriteString("\n" + pad + "}")
+	case []Value:
+		if len(v) == 0 {
+			b.WriteString("[]")
+			return
+		}
+		b.WriteString("[")
+		for i, e := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString("\n" + inner)
+			writeJSONBlock(b, e, inner, path)
+		}
+		b.WriteString("\n" + pad + "]")
+	default:
+		writeFlow(b, v, path)
+	}
+}
+
+// Parse implements Format.
+func (JSON) Parse(src []byte) (*Document, error) {
+	root, err := readJSON(src)
+	if err != nil {
+		return nil, err
+	}
+	if root.Kind != Map {
+		return nil, ErrNoMetadata
+	}
+	d := &Document{Src: src, Roots: []*Node{root}}
+	var block *Node
+	kept := root.Items[:0:0]
+	for i, c := range root.Items {
+		if c.Key != metaKey {
+			kept = append(kept, c)
+			continue
+		}
+		if block != nil {
+			return nil, fmt.Errorf("metadata given twice")
+		}
+		block = c
+		if i < len(root.Items)-1 {
+			d.odd = append(d.odd, "keys after the metadata")
+		}
+		switch {
+		case i > 0:
+			d.block = Span{root.Items[i-1].Span.End, c.Span.End}
+		case len(root.Items) > 1:
+			d.block = Span{c.key.Start, root.Items[1].key.Start}
+		default:
+			d.block = Span{c.key.Start, c.Span.End}
+		}
+	}
+	if block == nil {
+		return nil, ErrNoMetadata
+	}
+	if block.Kind != Map {
+		return nil, fmt.Errorf("the key %q is not an object", metaKey)
+	}
+	root.Items = kept
+	v, err := jsonMeta(src, block, 0)
+	if err != nil {
+		return nil, err
+	}
+	d.Meta = v.(Fields)
+	d.Whole = wholeText(d.Roots)
+	return d, nil
+}
+
+func jsonMeta(src []byte, n *Node, depth int) (Value, error) {
+	if depth > 20 {
+		return nil, fmt.Errorf("metadata nested too deeply")
+	}
+	switch n.Kind {
+	case Map:
+		fields := make(Fields, 0, len(n.Items))
+		for _, c := range n.Items {
+			v, err := jsonMeta(src, c, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			fields = append(fields, Field{c.Key, v})
+		}
+		return fields, nil
+	case List:
+		list := make([]Value, 0, len(n.Items))
+		for _, c := range n.Items {
+			v, err := jsonMeta(src, c, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		return list, nil
+	}
+	if n.Type == String {
+		return n.Text, nil
+	}
+	if n.Type == Null {
+		return "", nil
+	}
+	return string(src[n.Span.Start:n.Span.End]), nil
+}
+
+// Detach implements Format.
+func (JSON) Detach(d *Document) Edit { return Edit{Span: d.block} }
+
+// Token implements Format.
+func (JSON) Token(d *Document, n *Node, token string) Edit {
+	return Edit{n.Span, `"` + token + `"`}
+}
+
+// Spell implements Format.
+func (JSON) Spell(d *Document, n *Node, t Type, text string) Edit {
+	return Edit{n.Span, jsonScalar(t, text)}
+}
+
+func jsonScalar(t Type, text string) string {
+	switch t {
+	case Int:
+		return text
+	case Float:
+		switch text {
+		case "NaN", "+Inf", "-Inf":
+			return quoteJSON(text) // JSON has no number for them
+		}
+		if !strings.Contains(text, ".") {
+			return text + ".0"
+		}
+		return text
+	case Bool:
+		return strings.ToLower(text)
+	case Null:
+		return "null"
+	}
+	return quoteJSON(text)
+}
+
+// Recall implements Format.
+func (JSON) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, bool) {
+	got, err := readJSON([]byte(lexeme))
+	return Edit{n.Span, lexeme}, err == nil && got.Kind == Scalar && got.Type == t && got.Text == text && len(lexeme) == got.Span.End
+}
+
+// Uncomment implements Format. JSON has no comments: the text stays a string.
+func (JSON) Uncomment(d *Document, n *Node, text string) Edit {
+	return Edit{n.Span, quoteJSON(text)}
+}
+
+// Emit implements Format: indented by tabs, like sops's output.
+func (JSON) Emit(roots []*Node) ([]byte, error) {
+	if len(roots) != 1 {
+		return nil, fmt.Errorf("JSON holds one document; this file has %d", len(roots))
+	}
+	var b strings.Builder
+	emitJSON(&b, roots[0], "")
+	b.WriteByte('\n')
+	return []byte(b.String()), nil
+}
+
+func emitJSON(b *strings.Builder, n *Node, pad string) {
+	if n.Kind == Scalar {
+		b.WriteString(jsonScalar(n.Type, n.Text))
+		return
+	}
+	open, end := "{", "}"
+	if n.Kind == List {
+		open, end = "[", "]"
+	}
+	b.WriteString(open)
+	first := true
+	for _, c := range n.Items {
+		if c.Kind == Comment {
+			continue
+		}
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		b.WriteString("\n" + pad + "\t")
+		if n.Kind == Map {
+			b.WriteString(quoteJSON(c.Key) + ": ")
+		}
+		emitJSON(b, c, pad+"\t")
+	}
+	if !first {
+		b.WriteString("\n" + pad)
+	}
+	b.WriteString(end)
+}
+
+// quoteJSON writes a JSON string, which is a YAML double-quoted scalar too.
+func quoteJSON(s string) string {
+	b := make([]byte, 0, len(s)+2)
+	b = append(b, '"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r == '\r':
+			b = append(b, `\r`...)
+		case r < 0x20 || r >= 0x7F && r < 0xA0 || r == 0x2028 || r == 0x2029 || r == 0xFEFF || r == 0xFFFE || r == 0xFFFF:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		default:
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return string(append(b, '"'))
+}

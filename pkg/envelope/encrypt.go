@@ -1,0 +1,404 @@
+package envelope
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/keys"
+)
+
+// SopsVersion is the version of sops's format that is written.
+const SopsVersion = "3.13.3"
+
+// A Policy says for whom and how a file is encrypted.
+type Policy struct {
+	// Groups are the master keys. With one group any of them opens the file,
+	// with several it takes keys of Threshold of them (0: of all).
+	Groups           [][]keys.MasterKey
+	Threshold        int
+	Selector         Selector
+	MACOnlyEncrypted bool
+
+	// AllowUnencrypted permits a file in which the selector picks nothing.
+	AllowUnencrypted bool
+
+	// Previous is an earlier state of the file. What is unchanged keeps its
+	// ciphertext, if the data key may be kept: see Sealed.FreshKey.
+	Previous *File
+
+	Now time.Time // what lastmodified says
+}
+
+// ErrNothingEncrypted is returned for a file with values of which the selector
+// picks none.
+var ErrNothingEncrypted = errors.New("the rules select nothing in this file: it would stay plaintext")
+
+// Sealed is an encrypted file.
+type Sealed struct {
+	Data []byte
+	Rung doc.Rung // how it is held
+	// FreshKey says why the previous data key was not kept; empty when it was or
+	// when there was none.
+	FreshKey string
+}
+
+// Seal encrypts a plaintext. Before it returns it decrypts what it made and
+// compares: the result decrypts to src, byte for byte.
+func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, error) {
+	if p.Selector == (Selector{}) {
+		p.Selector.UnencryptedSuffix = DefaultUnencryptedSuffix
+	}
+	sel, err := p.Selector.compile(false)
+	if err != nil {
+		return nil, err
+	}
+	if _, binary := f.(doc.Binary); binary {
+		// sops writes no selector for binary files and takes the default for it.
+		p.Selector, p.MACOnlyEncrypted = Selector{}, false
+		if sel, err = p.Selector.compile(false); err != nil {
+			return nil, err
+		}
+	}
+	s := &sealing{format: f, policy: p, selector: sel}
+	// The first look at the file comes before anything is asked of a master key.
+	d, notes, prepared := f.Prepare(src, doc.Splice)
+	if prepared != nil && !errors.Is(prepared, doc.ErrRung) {
+		return nil, prepared
+	}
+	fresh, err := s.takeKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(s.dataKey)
+
+	var why error
+	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
+		if r != doc.Splice {
+			d, notes, prepared = f.Prepare(src, r)
+		}
+		if errors.Is(prepared, doc.ErrRung) {
+			why = errors.Join(why, fmt.Errorf("%s: %w", r, prepared))
+			continue
+		}
+		if prepared != nil {
+			return nil, prepared
+		}
+		out, err := s.attempt(d, notes)
+		if err == nil {
+			err = s.check(out, src)
+		}
+		if err == nil {
+			return &Sealed{Data: out, Rung: r, FreshKey: fresh}, nil
+		}
+		if errors.Is(err, ErrNothingEncrypted) {
+			if r == doc.Splice || why == nil {
+				return nil, err
+			}
+			return nil, fmt.Errorf("the file can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
+		}
+		why = errors.Join(why, fmt.Errorf("%s: %w", r, err))
+	}
+	return nil, &CannotHoldError{why}
+}
+
+// A CannotHoldError says that no way was found to encrypt a file so that it
+// decrypts to the same bytes.
+type CannotHoldError struct{ why error }
+
+func (e *CannotHoldError) Error() string {
+	return "no way found to hold this file so that it decrypts to the same bytes"
+}
+
+func (e *CannotHoldError) Unwrap() error { return e.why }
+
+// A sealing is one file being encrypted.
+type sealing struct {
+	format   doc.Format
+	policy   Policy
+	selector *compiledSelector
+	dataKey  []byte
+	groups   [][]keys.Entry
+	reuse    bool
+}
+
+// takeKey chooses the data key and wraps it.
+func (s *sealing) takeKey(ctx context.Context) (fresh string, err error) {
+	p := s.policy
+	if len(p.Groups) == 0 {
+		return "", errNoGroups
+	}
+	for _, g := range p.Groups {
+		if len(g) == 0 {
+			return "", errors.New("a key group without keys")
+		}
+	}
+	if p.Previous != nil {
+		fresh = s.mayKeep(p.Previous)
+		s.reuse = fresh == ""
+	}
+	if s.reuse {
+		s.dataKey = bytes.Clone(p.Previous.dataKey)
+	} else {
+		s.dataKey = make([]byte, keySize)
+		rand.Read(s.dataKey)
+	}
+	if len(p.Groups) > 1 {
+		if s.reuse {
+			s.groups = p.Previous.Meta.Groups
+			return fresh, nil
+		}
+		return fresh, s.wrapShares(ctx)
+	}
+	var entries []keys.Entry
+	for _, k := range p.Groups[0] {
+		if s.reuse {
+			if e, ok := p.Previous.entry(k.Name()); ok {
+				entries = append(entries, e)
+				continue
+			}
+		}
+		e, err := k.Wrap(ctx, s.dataKey)
+		if err != nil {
+			return "", fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
+		}
+		entries = append(entries, e)
+	}
+	s.groups = [][]keys.Entry{entries}
+	return fresh, nil
+}
+
+func (s *sealing) wrapShares(ctx context.Context) error {
+	need := s.policy.Threshold
+	if need == 0 {
+		need = len(s.policy.Groups)
+	}
+	shares, err := split(s.dataKey, len(s.policy.Groups), need)
+	if err != nil {
+		return err
+	}
+	for i, g := range s.policy.Groups {
+		var entries []keys.Entry
+		for _, k := range g {
+			e, err := k.Wrap(ctx, shares[i])
+			if err != nil {
+				return fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
+			}
+			entries = append(entries, e)
+		}
+		clear(shares[i])
+		s.groups = append(s.groups, entries)
+	}
+	return nil
+}
+
+// mayKeep returns why the data key of the previous state must not be kept, or "".
+func (s *sealing) mayKeep(prev *File) string {
+	p := s.policy
+	old := prev.Meta.Selector
+	if old == (Selector{}) && s.policy.Selector != (Selector{}) {
+		old.UnencryptedSuffix = DefaultUnencryptedSuffix
+	}
+	switch {
+	case prev.Format.Name() != s.format.Name():
+		return "the format changed"
+	case old != p.Selector || prev.Meta.MACOnlyEncrypted != p.MACOnlyEncrypted:
+		return "the rules of what is encrypted changed"
+	case len(prev.names) != len(p.Groups):
+		return "the key groups changed"
+	}
+	for i, group := range prev.names {
+		var now []string
+		for _, k := range p.Groups[i] {
+			now = append(now, k.Name())
+		}
+		for _, name := range group {
+			if !slices.Contains(now, name) {
+				return "a recipient was removed"
+			}
+		}
+		if len(p.Groups) > 1 && len(now) != len(group) {
+			return "the key groups changed"
+		}
+	}
+	if len(p.Groups) > 1 && prev.Meta.ShamirThreshold != s.threshold() {
+		return "the threshold changed"
+	}
+	return ""
+}
+
+func (s *sealing) threshold() int {
+	if len(s.policy.Groups) > 1 && s.policy.Threshold == 0 {
+		return len(s.policy.Groups)
+	}
+	return s.policy.Threshold
+}
+
+// entry returns the entry of a single-group file that wraps for that name.
+func (f *File) entry(name string) (keys.Entry, bool) {
+	for i, n := range f.names[0] {
+		if n == name {
+			return f.Meta.Groups[0][i], true
+		}
+	}
+	return keys.Entry{}, false
+}
+
+// attempt encrypts one form of the file.
+func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
+	box, err := newValueCipher(s.dataKey)
+	if err != nil {
+		return nil, err
+	}
+	defer box.wipe()
+	pool := map[tokenKey][]string{}
+	if s.reuse {
+		for k, list := range s.policy.Previous.tokens {
+			pool[k] = slices.Clone(list)
+		}
+	}
+	var scratch []byte
+	tokenFor := func(tag, text, aad string) string {
+		k := tokenKey{aad, tag, text}
+		if list := pool[k]; len(list) > 0 {
+			pool[k] = list[1:]
+			return list[0]
+		}
+		scratch = box.appendToken(scratch[:0], tag, text, aad)
+		return string(scratch)
+	}
+
+	var edits []doc.Edit
+	var at map[*doc.Node]doc.Place
+	remember := func(n *doc.Node, kind byte, text string) {
+		if at == nil {
+			at = d.Index()
+		}
+		notes = append(notes, doc.Note{Kind: kind, Path: at[n].Path, N: at[n].N, Text: text})
+	}
+	sum := newContentMAC(s.policy.MACOnlyEncrypted)
+	leaves, selected := 0, 0
+	for _, root := range d.Roots {
+		err := s.selector.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
+			n.Encrypted = encrypted
+			if n.Kind == doc.Comment {
+				if !encrypted {
+					return nil
+				}
+				if n.IsEmptyListComment() {
+					// sops cannot encrypt it and would make it a list element.
+					remember(n, doc.NoteComment, "")
+					n.Text = " "
+				}
+				if n.Text == "" {
+					return nil
+				}
+				t := tokenFor(tagComment, n.Text, aad)
+				if s.policy.Selector.UnencryptedCommentRegex != "" && s.selector.marks(t) {
+					return fmt.Errorf("unencrypted_comment_regex matches encrypted comments")
+				}
+				edits = append(edits, s.format.Token(d, n, t))
+				return nil
+			}
+			if n.Type == doc.Null {
+				return nil
+			}
+			leaves++
+			sum.add(n.Text, encrypted)
+			if !encrypted {
+				return nil
+			}
+			selected++
+			if n.Text == "" {
+				return nil
+			}
+			if n != d.Whole {
+				lexeme := string(d.Src[n.Span.Start:n.Span.End])
+				if e := s.format.Spell(d, n, n.Type, n.Text); e.Span != n.Span || e.Text != lexeme {
+					if lexeme == n.Text {
+						remember(n, doc.NotePlain, "")
+					} else {
+						remember(n, doc.NoteLexeme, lexeme)
+					}
+				}
+			}
+			edits = append(edits, s.format.Token(d, n, tokenFor(typeTag(n.Type), n.Text, aad)))
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if selected == 0 && (leaves > 0 || d.Whole != nil) && !(s.policy.AllowUnencrypted && d.Whole == nil) {
+		return nil, ErrNothingEncrypted
+	}
+
+	m := &Metadata{
+		Groups:           s.groups,
+		ShamirThreshold:  s.threshold(),
+		Selector:         s.policy.Selector,
+		MACOnlyEncrypted: s.policy.MACOnlyEncrypted,
+		LastModified:     s.policy.Now.UTC().Format(time.RFC3339),
+		Version:          SopsVersion,
+		Kenv:             Kenv{Version: kenvVersion, Seal: " "},
+	}
+	if m.Kenv.Layout, err = s.sealLayout(notes); err != nil {
+		return nil, err
+	}
+	m.MAC = string(box.appendTokenWithNonce(nil, markedNonce(s.dataKey), tagString, sum.sum(), m.macAAD()))
+	seal := sealOf(s.dataKey, s.format.Name(), d.Roots, m.fields(), m)
+	m.Kenv.Seal = base64.StdEncoding.EncodeToString(seal)
+	edits = append(edits, s.format.Attach(d, m.fields()))
+	return doc.Apply(d.Src, edits), nil
+}
+
+func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
+	if len(notes) == 0 {
+		return nil, nil
+	}
+	box, err := newLayoutCipher(s.dataKey)
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]string, 0, len(notes))
+	for _, n := range notes {
+		if s.reuse {
+			if e, ok := s.policy.Previous.layout[n]; ok {
+				entries = append(entries, e)
+				continue
+			}
+		}
+		entries = append(entries, box.seal(n))
+	}
+	return entries, nil
+}
+
+// errCheck is what the self-check finds: the file would not decrypt to the same
+// bytes.
+var errCheck = errors.New("does not decrypt to the same bytes")
+
+// check decrypts what was made, from its bytes and the data key alone.
+func (s *sealing) check(out, src []byte) error {
+	o, err := inspect(out, s.format)
+	if err != nil {
+		return err
+	}
+	if !o.sealed {
+		return errCheck
+	}
+	f, err := o.open(s.dataKey)
+	if err != nil {
+		return err
+	}
+	defer clear(f.plain)
+	if !bytes.Equal(f.plain, src) {
+		return errCheck
+	}
+	return nil
+}

@@ -1,0 +1,384 @@
+package envelope
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/keys"
+)
+
+// An IntegrityError says that a file is not what a holder of its data key wrote.
+type IntegrityError struct {
+	Line int    // 0 when it concerns the whole file
+	Path string // the keys down to the value, quoted for a terminal
+	Msg  string
+	// SealGone says that the seal was taken off a file that had one, which
+	// sops updatekeys does innocently.
+	SealGone bool
+}
+
+func (e *IntegrityError) Error() string {
+	switch {
+	case e.Path != "":
+		return fmt.Sprintf("line %d: %s: %s", e.Line, e.Path, e.Msg)
+	case e.Line > 0:
+		return fmt.Sprintf("line %d: %s", e.Line, e.Msg)
+	}
+	return e.Msg
+}
+
+// A File is an encrypted file that was opened, its integrity checked.
+type File struct {
+	Format doc.Format
+	Meta   *Metadata
+	Sealed bool // it has a seal; otherwise sops wrote it last
+
+	dataKey []byte
+	plain   []byte
+	doc     *doc.Document
+	names   [][]string // of its master keys, by group
+	tokens  map[tokenKey][]string
+	layout  map[doc.Note]string
+}
+
+// A tokenKey is what makes a token fit for use again.
+type tokenKey struct{ aad, tag, text string }
+
+// Plaintext returns the decrypted file, byte for byte what was encrypted. It is
+// wiped by Wipe.
+func (f *File) Plaintext() []byte { return f.plain }
+
+// Roots returns the decrypted tree: one root for each document, of any kind.
+// whole is set instead where the file is one text without a tree.
+func (f *File) Roots() (roots []*doc.Node, whole *doc.Node) {
+	if f.doc.Whole != nil {
+		return f.doc.Roots, f.doc.Whole
+	}
+	return f.doc.Unwrap(), nil
+}
+
+// Recipients returns the names of the file's master keys, by group. An entry of a
+// kind that is not supported has its kind for a name.
+func (f *File) Recipients() [][]string { return f.names }
+
+// Wipe clears the data key and the plaintext.
+func (f *File) Wipe() {
+	clear(f.dataKey)
+	clear(f.plain)
+}
+
+// ErrUnsealed is wrapped by Open's error for a file without a seal where one is
+// demanded.
+var ErrUnsealed = errors.New("the file has no seal")
+
+// OpenOptions are demands on a file to open.
+type OpenOptions struct {
+	RequireSeal bool // refuse a file that sops wrote last
+}
+
+// Open decrypts a file with the first of its master keys that works, and checks
+// it: a sealed file by its seal and mac, a file that sops wrote last by sops's
+// own rules. No plaintext is returned that was not checked. The error is a
+// *NoKeyError, an *IntegrityError, doc.ErrNoMetadata, or says what in the file is
+// not in order.
+func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o OpenOptions) (*File, error) {
+	o1, err := inspect(src, f)
+	if err != nil {
+		return nil, err
+	}
+	if o.RequireSeal && !o1.sealed {
+		return nil, fmt.Errorf("%w, and the configuration demands one", ErrUnsealed)
+	}
+	if o1.meta.MAC == "" {
+		return nil, &IntegrityError{Msg: "the file has no mac"}
+	}
+	macToken, ok := parseToken(o1.meta.MAC, o1.sealed)
+	if !ok {
+		return nil, &IntegrityError{Msg: "the mac is damaged"}
+	}
+	opens := func(key []byte) bool {
+		c, err := newValueCipher(key)
+		if err != nil {
+			return false
+		}
+		_, _, err = c.open(macToken, o1.meta.macAAD())
+		return err == nil
+	}
+	dataKey, wrong, err := unwrapDataKey(ctx, o1.meta, table, opens)
+	if err != nil {
+		return nil, err
+	}
+	if wrong {
+		clear(dataKey)
+		return nil, &IntegrityError{Msg: "the mac does not decrypt: mac or lastmodified were changed, or the master keys are those of another file"}
+	}
+	out, err := o1.open(dataKey)
+	if err != nil {
+		clear(dataKey)
+		return nil, err
+	}
+	out.names = recipients(o1.meta, table)
+	return out, nil
+}
+
+// Inspect reads a file's metadata without opening it: nothing in it is verified.
+func Inspect(src []byte, f doc.Format) (*Metadata, error) {
+	o, err := inspect(src, f)
+	if err != nil {
+		return nil, err
+	}
+	return o.meta, nil
+}
+
+func recipients(m *Metadata, table keys.Table) [][]string {
+	names := make([][]string, len(m.Groups))
+	for i, g := range m.Groups {
+		for _, e := range g {
+			name := e.Kind
+			if k, err := table.FromEntry(e); err == nil {
+				name = k.Name()
+			}
+			names[i] = append(names[i], name)
+		}
+	}
+	return names
+}
+
+// An opening is a file that was read and not decrypted yet.
+type opening struct {
+	format doc.Format
+	doc    *doc.Document
+	meta   *Metadata
+	sealed bool
+}
+
+func inspect(src []byte, f doc.Format) (*opening, error) {
+	d, err := f.Parse(src)
+	if err != nil {
+		return nil, err
+	}
+	o := &opening{format: f, doc: d}
+	if k, ok := d.Meta.Get(kenvField).(doc.Fields); ok && k.Get(sealField) != nil {
+		o.sealed = true
+	}
+	if o.meta, err = parseMetadata(d.Meta, o.sealed); err != nil {
+		if o.sealed {
+			return nil, &IntegrityError{Msg: err.Error()}
+		}
+		return nil, err
+	}
+	if o.sealed {
+		if o.meta.Kenv.Version != kenvVersion {
+			return nil, fmt.Errorf("sealed by a kenv with file version %d; this one knows version %d", o.meta.Kenv.Version, kenvVersion)
+		}
+		if odd := d.Odd(); len(odd) > 0 {
+			return nil, &IntegrityError{Msg: "a sealed file was changed: it has " + strings.Join(odd, " and ")}
+		}
+	}
+	return o, nil
+}
+
+const kenvVersion = 1
+
+// open decrypts and checks.
+func (o *opening) open(dataKey []byte) (*File, error) {
+	d, m := o.doc, o.meta
+	sel, err := m.Selector.compile(!o.sealed)
+	if err != nil {
+		return nil, err
+	}
+	box, err := newValueCipher(dataKey)
+	if err != nil {
+		return nil, err
+	}
+	defer box.wipe()
+	macToken, ok := parseToken(m.MAC, o.sealed)
+	if !ok {
+		return nil, &IntegrityError{Msg: "the mac is damaged"}
+	}
+	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, dataKey: dataKey, doc: d, tokens: map[tokenKey][]string{}}
+	if !o.sealed && isMarked(dataKey, macToken) {
+		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
+	}
+	sum := newContentMAC(m.MACOnlyEncrypted)
+	var opened []*doc.Node       // nodes that were tokens
+	var uncommented []*doc.Node // tokens in lists that are comments
+	for _, root := range d.Roots {
+		err := sel.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
+			n.Encrypted = encrypted
+			fail := func(msg string) error {
+				return &IntegrityError{Line: d.Line(n), Path: displayPath(n, aad), Msg: msg}
+			}
+			if n.Kind == doc.Comment {
+				t, ok := parseToken(n.Text, o.sealed)
+				if !encrypted || !ok {
+					return nil
+				}
+				tag, text, err := box.open(t, aad)
+				if err != nil || tag != tagComment {
+					if o.sealed {
+						return fail("a comment does not decrypt")
+					}
+					return nil // sops takes it for a comment in clear, too
+				}
+				out.tokens[tokenKey{aad, tag, text}] = append(out.tokens[tokenKey{aad, tag, text}], n.Text)
+				n.Text = text
+				opened = append(opened, n)
+				return nil
+			}
+			if n.Type == doc.Null {
+				return nil
+			}
+			if !encrypted || n.Type == doc.String && n.Text == "" {
+				sum.add(n.Text, encrypted)
+				return nil
+			}
+			raw := n.TokenText()
+			t, ok := parseToken(raw, o.sealed)
+			if n.Type != doc.String || !ok {
+				return fail("should be encrypted and is not a well-formed ENC[…] value")
+			}
+			tag, text, err := box.open(t, aad)
+			if err != nil {
+				return fail(err.Error())
+			}
+			if tag == tagComment {
+				if o.sealed {
+					return fail("a value was turned into a comment")
+				}
+				n.Kind, n.Text, n.Key = doc.Comment, text, ""
+				uncommented = append(uncommented, n)
+				return nil
+			}
+			if n.Type, n.Text, err = checkText(tag, text, o.sealed); err != nil {
+				return fail(err.Error())
+			}
+			sum.add(n.Text, true)
+			out.tokens[tokenKey{aad, tag, n.Text}] = append(out.tokens[tokenKey{aad, tag, n.Text}], raw)
+			opened = append(opened, n)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	tag, want, err := box.open(macToken, m.macAAD())
+	if err != nil || tag != tagString {
+		return nil, &IntegrityError{Msg: "the mac does not decrypt"}
+	}
+	if subtle.ConstantTimeCompare([]byte(want), []byte(sum.sum())) != 1 {
+		return nil, &IntegrityError{Msg: "the mac does not match: values were changed, added, removed or reordered"}
+	}
+	var notes []doc.Note
+	if o.sealed {
+		seal, err := base64.StdEncoding.Strict().DecodeString(m.Kenv.Seal)
+		if err != nil || subtle.ConstantTimeCompare(seal, sealOf(dataKey, o.format.Name(), d.Roots, d.Meta, m)) != 1 {
+			return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
+		}
+		if notes, err = out.openLayout(); err != nil {
+			return nil, err
+		}
+	}
+	return out, out.restore(opened, uncommented, notes)
+}
+
+func (f *File) openLayout() ([]doc.Note, error) {
+	if len(f.Meta.Kenv.Layout) == 0 {
+		return nil, nil
+	}
+	box, err := newLayoutCipher(f.dataKey)
+	if err != nil {
+		return nil, err
+	}
+	f.layout = make(map[doc.Note]string, len(f.Meta.Kenv.Layout))
+	notes := make([]doc.Note, 0, len(f.Meta.Kenv.Layout))
+	for _, entry := range f.Meta.Kenv.Layout {
+		n, err := box.open(entry)
+		if err != nil {
+			return nil, &IntegrityError{Msg: err.Error()}
+		}
+		f.layout[n] = entry
+		notes = append(notes, n)
+	}
+	return notes, nil
+}
+
+// restore makes the plaintext: tokens replaced by their values as they were
+// spelled, the metadata cut out, the rest undone by the format.
+func (f *File) restore(opened, uncommented []*doc.Node, notes []doc.Note) error {
+	d := f.doc
+	if d.Whole != nil {
+		f.plain = []byte(d.Whole.Text)
+		return nil
+	}
+	var structural []doc.Note
+	var remembered map[doc.Place]doc.Note
+	for _, n := range notes {
+		switch n.Kind {
+		case doc.NoteLexeme, doc.NotePlain, doc.NoteComment:
+			if remembered == nil {
+				remembered = map[doc.Place]doc.Note{}
+			}
+			remembered[doc.Place{Path: n.Path, N: n.N}] = n
+		default:
+			structural = append(structural, n)
+		}
+	}
+	var at map[*doc.Node]doc.Place
+	if remembered != nil {
+		at = d.Index()
+	}
+	edits := make([]doc.Edit, 0, len(opened)+len(uncommented)+1)
+	for _, n := range opened {
+		if !n.Replaceable() {
+			continue
+		}
+		if note, ok := remembered[at[n]]; ok && remembered != nil {
+			lexeme := note.Text
+			if note.Kind == doc.NotePlain {
+				lexeme = n.Text
+			}
+			if e, ok := f.Format.Recall(d, n, n.Type, n.Text, lexeme); ok {
+				edits = append(edits, e)
+				continue
+			}
+		}
+		edits = append(edits, f.Format.Spell(d, n, n.Type, n.Text))
+	}
+	for _, n := range uncommented {
+		if n.Replaceable() {
+			edits = append(edits, f.Format.Uncomment(d, n, n.Text))
+		}
+	}
+	edits = append(edits, f.Format.Detach(d))
+	f.plain = doc.Apply(d.Src, edits)
+	if len(structural) == 0 && !d.Wrapped() {
+		return nil
+	}
+	whole, err := f.Format.Restore(f.plain, structural)
+	if err != nil {
+		return fmt.Errorf("cannot put the file together again: %w", err)
+	}
+	f.plain = whole
+	return nil
+}
+
+// displayPath shows where a value stands: the keys on its path, as the format's
+// associated data has them.
+func displayPath(n *doc.Node, aad string) string {
+	path := strings.TrimSuffix(aad, ":")
+	if path == "" {
+		return "top level"
+	}
+	if len(path) > 200 {
+		path = path[:200] + "…"
+	}
+	q := strconv.Quote(strings.ReplaceAll(path, ":", "."))
+	return q[1 : len(q)-1]
+}

@@ -1,0 +1,228 @@
+package envelope
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"hash"
+	"slices"
+	"strings"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+)
+
+// The keys that are derived from the data key, each for one purpose:
+// HKDF-SHA-256 (RFC 5869) without salt, info "kenv PURPOSE v1", 32 bytes.
+const (
+	purposeSeal   = "seal"
+	purposeLayout = "layout"
+	purposeMark   = "mark"
+)
+
+func derive(dataKey []byte, purpose string) []byte {
+	key, err := hkdf.Key(sha256.New, dataKey, nil, "kenv "+purpose+" v1", 32)
+	if err != nil {
+		panic(err) // only for impossible lengths
+	}
+	return key
+}
+
+// A sealer writes the encoding that the seal is the HMAC of; docs/format.md
+// specifies it. Every item starts with a byte that says what it is and every
+// string has its length before it, so no two files have one encoding.
+type sealer struct {
+	mac hash.Hash
+	buf []byte
+
+	// What is left out: comments in clear, unless the selector looks at comments;
+	// with mac_only_encrypted, clear values and what holds only those.
+	allComments   bool
+	onlyEncrypted bool
+	covered       map[*doc.Node]bool
+}
+
+// sealOf returns the seal, 32 bytes, of a decrypted tree whose nodes are marked
+// as encrypted or not, and the metadata around it.
+func sealOf(dataKey []byte, format string, roots []*doc.Node, meta doc.Fields, m *Metadata) []byte {
+	key := derive(dataKey, purposeSeal)
+	defer clear(key)
+	s := &sealer{
+		mac:           hmac.New(sha256.New, key),
+		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "",
+		onlyEncrypted: m.MACOnlyEncrypted,
+	}
+	if s.onlyEncrypted {
+		s.covered = map[*doc.Node]bool{}
+		for _, r := range roots {
+			s.cover(r)
+		}
+	}
+	s.str('F', format)
+	for _, r := range roots {
+		s.byte('D')
+		s.str('T', r.Mark)
+		s.node(r)
+	}
+	s.byte('.')
+	s.fields(meta, 0)
+	s.flush()
+	clear(s.buf)
+	return s.mac.Sum(nil)
+}
+
+// cover notes which nodes hold something encrypted.
+func (s *sealer) cover(n *doc.Node) bool {
+	c := n.Encrypted && (n.Kind == doc.Scalar || n.Kind == doc.Comment)
+	for _, item := range n.Items {
+		if s.cover(item) {
+			c = true
+		}
+	}
+	if c {
+		s.covered[n] = true
+	}
+	return c
+}
+
+func (s *sealer) flush() {
+	s.mac.Write(s.buf)
+	clear(s.buf)
+	s.buf = s.buf[:0]
+}
+
+func (s *sealer) byte(b byte) {
+	if len(s.buf) > 1<<15 {
+		s.flush()
+	}
+	s.buf = append(s.buf, b)
+}
+
+func (s *sealer) str(kind byte, text string) {
+	s.byte(kind)
+	s.buf = binary.BigEndian.AppendUint64(s.buf, uint64(len(text)))
+	s.buf = append(s.buf, text...)
+}
+
+func (s *sealer) node(n *doc.Node) {
+	switch n.Kind {
+	case doc.Scalar:
+		encrypted := byte('c')
+		if n.Encrypted {
+			encrypted = 'e'
+		}
+		s.byte(encrypted)
+		s.str(valueCode[n.Type], n.Text)
+	case doc.Map, doc.List:
+		if n.Kind == doc.Map {
+			s.byte('M')
+		} else {
+			s.byte('L')
+		}
+		for _, c := range n.Items {
+			switch {
+			case s.onlyEncrypted && !s.covered[c]:
+			case c.Kind == doc.Comment:
+				if c.Encrypted {
+					s.str('#', c.Text)
+				} else if s.allComments {
+					s.str('%', c.Text)
+				}
+			default:
+				if n.Kind == doc.Map {
+					s.str('K', c.Key)
+				} else {
+					s.byte('I')
+				}
+				s.str('T', c.Mark)
+				s.node(c)
+			}
+		}
+		s.byte('.')
+	}
+}
+
+var valueCode = [...]byte{
+	doc.String: 's',
+	doc.Int:    'i',
+	doc.Float:  'f',
+	doc.Bool:   'b',
+	doc.Time:   't',
+	doc.Null:   'n',
+}
+
+// fields encodes metadata: maps by name, everything but the mac and the seal
+// themselves. Empty lists and maps are as good as none: dotenv has no way to
+// write them.
+func (s *sealer) fields(f doc.Fields, depth int) {
+	s.byte('M')
+	f = slices.Clone(f)
+	slices.SortStableFunc(f, func(a, b doc.Field) int { return strings.Compare(a.Name, b.Name) })
+	for _, x := range f {
+		if depth == 0 && x.Name == "mac" || empty(x.Value) {
+			continue
+		}
+		if k, ok := x.Value.(doc.Fields); ok && depth == 0 && x.Name == kenvField {
+			x.Value = slices.DeleteFunc(slices.Clone(k), func(y doc.Field) bool { return y.Name == sealField })
+		}
+		s.str('K', x.Name)
+		s.value(x.Value, depth+1)
+	}
+	s.byte('.')
+}
+
+func empty(v doc.Value) bool {
+	switch v := v.(type) {
+	case doc.Fields:
+		return len(v) == 0
+	case []doc.Value:
+		return len(v) == 0
+	}
+	return false
+}
+
+func (s *sealer) value(v doc.Value, depth int) {
+	switch v := v.(type) {
+	case string:
+		s.str('s', v)
+	case doc.Fields:
+		s.fields(v, depth)
+	case []doc.Value:
+		s.byte('L')
+		for _, e := range v {
+			s.byte('I')
+			s.value(e, depth)
+		}
+		s.byte('.')
+	}
+}
+
+const (
+	kenvField = "kenv"
+	sealField = "seal"
+)
+
+// markedNonce returns a nonce for the mac of a sealed file: 16 random bytes and
+// what only a holder of the data key can add to them. It says that the file has a
+// seal, so the seal cannot be taken away.
+func markedNonce(dataKey []byte) []byte {
+	nonce := make([]byte, nonceSize)
+	rand.Read(nonce[:16])
+	copy(nonce[16:], markOf(dataKey, nonce[:16]))
+	return nonce
+}
+
+func markOf(dataKey, random []byte) []byte {
+	key := derive(dataKey, purposeMark)
+	defer clear(key)
+	h := hmac.New(sha256.New, key)
+	h.Write(random)
+	return h.Sum(nil)[:16]
+}
+
+func isMarked(dataKey []byte, t token) bool {
+	nonce, err := base64.StdEncoding.DecodeString(t.iv)
+	return err == nil && len(nonce) == nonceSize && hmac.Equal(nonce[16:], markOf(dataKey, nonce[:16]))
+}
