@@ -155,8 +155,13 @@ func duplicateKeys(n *Node) bool {
 	return false
 }
 
+// isBinary reports whether the node is a string that only a !!binary tag can hold.
+func (n *Node) isBinary() bool {
+	return n.style&(dropTag|badKey) == dropTag && n.Type == String && !utf8.ValidString(n.Text)
+}
+
 func needsNormalizing(n *Node) bool {
-	if n.style&(isAlias|badKey|dropTag) != 0 {
+	if n.style&(isAlias|badKey|dropTag) != 0 && !n.isBinary() {
 		return true
 	}
 	for _, c := range n.Items {

@@ -431,9 +431,10 @@ func (y *yamlText) build(n *yaml.Node, flow bool, parent int) (*Node, error) {
 }
 
 // mark is what the seal covers of a node's tag and anchor.
+// A tag that says a scalar's type is not part of it: the type is.
 func mark(n *yaml.Node) string {
 	tag := ""
-	if n.Style&yaml.TaggedStyle != 0 {
+	if n.Style&yaml.TaggedStyle != 0 && !(n.Kind == yaml.ScalarNode && scalarTag(n.ShortTag())) {
 		tag = n.Tag
 	}
 	if tag == "" && n.Anchor == "" {
@@ -529,8 +530,13 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	bracket := byte(0)
 	if isFlow {
 		out.style |= inFlow
-		if at < len(y.src) && (y.src[at] == '{' || y.src[at] == '[') {
-			bracket = y.src[at]
+		open := byte('{')
+		if n.Kind == yaml.SequenceNode {
+			open = '['
+		}
+		// A pair in a list needs no braces of its own.
+		if at < len(y.src) && y.src[at] == open {
+			bracket = open
 		}
 	}
 	// A block collection's indent is the column of its first key or dash.
@@ -726,6 +732,9 @@ func scalarTag(tag string) bool {
 
 func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 	start, err := y.offset(n.Line, n.Column)
+	if n.Value == "" && n.Line > len(y.lines) {
+		start, err = len(y.src), nil // an omitted value at the very end
+	}
 	if err != nil {
 		return nil, err
 	}

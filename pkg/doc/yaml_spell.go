@@ -53,6 +53,9 @@ func (y *yamlText) normalize(roots []*Node) ([]byte, []Note, error) {
 				if n.anchor != "" {
 					text = "&" + n.anchor + " " + text
 				}
+				if n.isBinary() && src(whole.Start, whole.End) == text {
+					return nil
+				}
 				edits = append(edits, Edit{whole, text})
 				note(n, NoteValue, src(whole.Start, whole.End))
 			}
@@ -316,6 +319,14 @@ func (YAML) Token(d *Document, n *Node, token string) Edit {
 	if n.Kind == Comment {
 		return Edit{n.Span, token}
 	}
+	if n.style&dropTag != 0 {
+		if n.anchor != "" {
+			token = "&" + n.anchor + ` "` + token + `"`
+		} else {
+			token = `"` + token + `"`
+		}
+		return Edit{Span{n.start, n.Span.End}, token}
+	}
 	switch tokenKind(n.style) {
 	case single:
 		return Edit{n.Span, "'" + token + "'"}
@@ -334,6 +345,10 @@ func (YAML) Spell(d *Document, n *Node, t Type, text string) Edit {
 	}
 	whole := n.Span
 	kind := tokenKind(n.style)
+	if n.style&dropTag != 0 {
+		whole.Start = n.start
+		kind = double
+	}
 	if kind == literal || kind == folded {
 		if t == String {
 			if lines, ok := blockLines(d, n, kind, text); ok {
@@ -401,8 +416,9 @@ func blockLines(d *Document, n *Node, kind style, text string) (string, bool) {
 	if body == "" || !printable(strings.ReplaceAll(body, "\n", "")) {
 		return "", false
 	}
-	// The line breaks at the end come from the header and what follows.
-	if n.trailing != len(text)-len(body) {
+	// The line breaks at the end come from the header and what follows; at the
+	// end of the text, from what is added there.
+	if n.trailing != len(text)-len(body) || n.Span.End == len(d.Src) {
 		return "", false
 	}
 	if kind == folded && strings.Contains(body, "\n") {

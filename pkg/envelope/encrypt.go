@@ -319,8 +319,9 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 				return nil
 			}
 			if n != d.Whole {
-				lexeme := string(d.Src[n.Span.Start:n.Span.End])
-				if e := s.format.Spell(d, n, n.Type, n.Text); e.Span != n.Span || e.Text != lexeme {
+				e := s.format.Spell(d, n, n.Type, n.Text)
+				if string(d.Src[e.Start:e.End]) != e.Text {
+					lexeme := string(d.Src[n.Span.Start:n.Span.End])
 					if lexeme == n.Text {
 						remember(n, doc.NotePlain, "")
 					} else {

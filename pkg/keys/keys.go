@@ -6,12 +6,21 @@ package keys
 import (
 	"context"
 	"errors"
+	"strings"
 )
 
 // ErrNotHere is wrapped by Unwrap's error when the secret half of the master key
 // is not at hand or the entry is meant for another key: try the next. Any other
 // error is a failure of this key and is reported as such.
 var ErrNotHere = errors.New("no matching secret key at hand")
+
+// ErrQuiet is wrapped, beside ErrNotHere, by the error of an Unwrap under a
+// [Quiet] context when asking the user or starting a program might still help.
+var ErrQuiet = errors.New("nobody was asked")
+
+// MaxDataKey is the length in bytes of the longest data key or share that a
+// master key wraps, and that an Unwrap returns.
+const MaxDataKey = 64
 
 // An Entry is a wrapped data key as a file stores it.
 type Entry struct {
@@ -26,31 +35,63 @@ func (e Entry) Field(name string) string {
 }
 
 // A MasterKey wraps data keys. Name is its canonical string, the same in flags,
-// configuration and messages.
+// configuration and messages. Its methods may be called at the same time.
 type MasterKey interface {
 	Name() string
-	// Wrap encrypts a data key (or a share of one: 32 or 33 bytes).
+	// Wrap encrypts a data key, or a share of one: 32 or 33 bytes; never none and
+	// never more than MaxDataKey.
 	Wrap(ctx context.Context, dataKey []byte) (Entry, error)
 	// Unwrap is the inverse. Its error wraps ErrNotHere when another entry should
-	// be tried, and never holds key material.
+	// be tried, the context's error when that has ended, and never holds key
+	// material. The caller wipes what it returns.
 	Unwrap(ctx context.Context, e Entry) ([]byte, error)
 }
 
-// A Provider is one row of the table of key types.
-type Provider struct {
-	Kind   string // the metadata list: "age"
-	Remote bool   // unwrapping asks a server; local keys are tried first
-	// Parse returns the master key that a key string names; ok is false when the
-	// string is of another provider.
-	Parse func(name string) (k MasterKey, ok bool, err error)
-	// FromEntry returns the master key that an entry was wrapped for.
-	FromEntry func(e Entry) (MasterKey, error)
-	// Flag and Env are sops's names for this kind: "age" for --age (and --add-age,
-	// --rm-age), "SOPS_AGE_RECIPIENTS".
-	Flag, Env string
-	// Prefix turns the value of that flag into a key string ("pgp:").
-	Prefix string
+// NotHereError is ErrNotHere with what a person needs to know about it. Several
+// entries of one kind usually share their Looked, so that a program can show it
+// once.
+type NotHereError struct {
+	Looked []string // places that were searched, each with what was found there
+	Asks   bool     // Quiet kept a question from being asked: also ErrQuiet
 }
 
-// A Table is the providers of a program, in the order in which they are asked.
-type Table []Provider
+func (e *NotHereError) Error() string {
+	s := ErrNotHere.Error()
+	if len(e.Looked) > 0 {
+		s += "; looked in " + strings.Join(e.Looked, ", ")
+	}
+	return s
+}
+
+func (e *NotHereError) Unwrap() []error {
+	if e.Asks {
+		return []error{ErrNotHere, ErrQuiet}
+	}
+	return []error{ErrNotHere}
+}
+
+type quiet struct{}
+
+// Quiet returns a context under which Unwrap asks nobody: no prompt, no program
+// started. Trying a file's entries quietly first, and again aloud only those that
+// fail with ErrQuiet, keeps a person who holds one of the keys from being asked
+// for another.
+func Quiet(ctx context.Context) context.Context {
+	return context.WithValue(ctx, quiet{}, true)
+}
+
+// IsQuiet reports whether ctx was made by Quiet.
+func IsQuiet(ctx context.Context) bool {
+	return ctx.Value(quiet{}) != nil
+}
+
+// Short returns a key's name cut to a length that fits a line of a message: some
+// post-quantum and RSA keys are thousands of characters long.
+func Short(name string) string {
+	const longest, head, tail = 100, 28, 12
+	r := []rune(name)
+	if len(r) <= longest {
+		return name
+	}
+	return string(r[:head]) + "…" + string(r[len(r)-tail:])
+}

@@ -1,0 +1,153 @@
+//go:build linux || darwin || freebsd
+
+package kenv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stream returns the open file that a path such as /dev/stdout names, nil for any
+// other path. The descriptor is used as it is, not opened again: that keeps the
+// position in a file that the shell appends to, and works for sockets.
+func stream(path string) (*os.File, error) {
+	var n int
+	switch path = filepath.Clean(path); path {
+	case "/dev/stdout":
+		return os.Stdout, nil
+	case "/dev/stderr":
+		return os.Stderr, nil
+	default:
+		m := regexp.MustCompile(`^(?:/dev/fd|/proc/self/fd)/([0-9]{1,9})$`).FindStringSubmatch(path)
+		if m == nil {
+			return nil, nil
+		}
+		n, _ = strconv.Atoi(m[1])
+	}
+	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("there is no open file %d: %w", n, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// access returns an error if this process may not write to the file.
+func access(path string, _ fs.FileInfo) error {
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS)
+}
+
+func links(info fs.FileInfo) uint64 { return uint64(info.Sys().(*syscall.Stat_t).Nlink) }
+
+func inode(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }
+
+// keepAccess gives f the owner, group, ACL and mode of old, the file at path, or,
+// where the system does not allow that, less: never more than old gave anybody.
+func keepAccess(f *os.File, path string, old fs.FileInfo) error {
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	was, is := old.Sys().(*syscall.Stat_t), now.Sys().(*syscall.Stat_t)
+	mode := uint32(was.Mode) & 0o7777
+	if was.Uid != is.Uid || was.Gid != is.Gid {
+		if f.Chown(int(was.Uid), int(was.Gid)) != nil {
+			mode &= 0o777
+			if was.Gid != is.Gid && f.Chown(-1, int(was.Gid)) != nil {
+				// Who was in the group is now one of the others, and the group of the
+				// new file had no rights as such.
+				mode = mode&0o700 | mode&(mode>>3)&0o007
+			}
+		}
+	}
+	if !keepAttributes(f, path) {
+		// An ACL may have denied what the mode alone would allow.
+		mode &= 0o700
+	}
+	// After the owner: changing that clears bits.
+	if now, err = f.Stat(); err != nil {
+		return err
+	}
+	if uint32(now.Sys().(*syscall.Stat_t).Mode)&0o7777 == mode {
+		return nil // also on file systems where all files have the one mode
+	}
+	return os.NewSyscallError("fchmod", unix.Fchmod(int(f.Fd()), mode))
+}
+
+// hold marks f, a temporary file, as being in use. Where files cannot be locked
+// its age tells instead.
+func hold(f *os.File) { flock(f, unix.LOCK_EX) }
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// reap removes the temporary file at path unless its writer is alive.
+func reap(path string) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		reapOld(path)
+		return
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	switch flock(f, unix.LOCK_EX|unix.LOCK_NB) {
+	case nil:
+		os.Remove(path)
+	case unix.EWOULDBLOCK:
+	default:
+		reapOld(path)
+	}
+}
+
+// turnWait is how long takeTurn waits. A writer holds the lock for one rename.
+const turnWait = 10 * time.Second
+
+// takeTurn waits until no other Replace is between comparing the file at path and
+// replacing it. Where there is no file, or none that can be locked, it does not wait.
+func takeTurn(path string) (done func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return func() {}, nil
+	}
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		if flock(f, unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK {
+			return func() { f.Close() }, nil
+		}
+		if time.Since(start) > turnWait {
+			f.Close()
+			return nil, errors.New("another program keeps it locked; find it with: lsof, and try again")
+		}
+	}
+}
+
+// syncDir makes the names in a directory durable, where directories can be synced.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil // a directory may be written to and yet not be opened
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	return nil
+}

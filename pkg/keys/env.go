@@ -1,0 +1,51 @@
+package keys
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNoTerminal is wrapped by the error of [Env.Ask] when there is nobody to ask.
+var ErrNoTerminal = errors.New("there is no terminal to ask on")
+
+// Env is what providers need from outside. The zero Env is a program without
+// environment, directories or terminal, in which no secret key is at hand.
+type Env struct {
+	Getenv    func(name string) string // "" for a variable that is not set
+	HomeDir   string                   // the user's home; "" when there is none
+	ConfigDir string                   // kenv's own: $XDG_CONFIG_HOME/kenv or ~/.config/kenv
+
+	// Prompt asks the person on the terminal, without echo, and returns the answer,
+	// which whoever asked wipes. The text ends in ": "; parts of it may come from a
+	// plugin, so it is shown escaped. Nil when there is no terminal.
+	Prompt func(ctx context.Context, text string) ([]byte, error)
+	// Warn tells the person something that is not an error.
+	Warn func(format string, args ...any)
+
+	// AllowPlugins lets key plugins be started: programs on the PATH whose names
+	// files may choose.
+	AllowPlugins bool
+}
+
+// Var returns an environment variable, or "".
+func (e Env) Var(name string) string {
+	if e.Getenv == nil {
+		return ""
+	}
+	return e.Getenv(name)
+}
+
+// Ask prompts, or returns an error that wraps ErrNoTerminal.
+func (e Env) Ask(ctx context.Context, text string) ([]byte, error) {
+	if e.Prompt == nil {
+		return nil, ErrNoTerminal
+	}
+	return e.Prompt(ctx, text)
+}
+
+// Warnf warns, where there is somebody to warn.
+func (e Env) Warnf(format string, args ...any) {
+	if e.Warn != nil {
+		e.Warn(format, args...)
+	}
+}

@@ -1,0 +1,138 @@
+package run_test
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kenvhq/kenv/pkg/run"
+)
+
+const canary = "canary-dGhlIHNlY3JldA"
+
+func TestSafeName(t *testing.T) {
+	windows := runtime.GOOS == "windows"
+	for _, c := range []struct {
+		name, value string
+		ok          bool
+	}{
+		{"DATABASE_URL", canary, true},
+		{"_", canary, true},
+		{"a1", canary, true},
+		{"EMPTY", "", true},
+		{"MULTILINE", canary + "\n" + canary, true},
+		{"GIT_TOKEN", canary, true},
+		{"GITHUB_TOKEN", canary, true},
+		{"PATH_PREFIX", canary, true},
+		{"MY_LD_PRELOAD", canary, true},
+		{"LDAP_PASSWORD", canary, true},
+		{"PYTHONUNBUFFERED", "1", true},
+		{"ENV", "production", true},
+		{"ENV", "", true},
+		{"ENVIRONMENT", "/a/b", true},
+
+		{"ENV", "/tmp/" + canary, false},
+		{"ENV", "./" + canary, false},
+		{"PATH", canary, false},
+		{"LD_PRELOAD", canary, false},
+		{"LD_LIBRARY_PATH", canary, false},
+		{"LD_", canary, false},
+		{"DYLD_INSERT_LIBRARIES", canary, false},
+		{"BASH_ENV", canary, false},
+		{"PROMPT_COMMAND", canary, false},
+		{"BASH_FUNC_ls", canary, false},
+		{"BASH_FUNC_ls%%", canary, false},
+		{"PYTHONSTARTUP", canary, false},
+		{"PYTHONPATH", canary, false},
+		{"PYTHONHOME", canary, false},
+		{"PERL5OPT", canary, false},
+		{"RUBYOPT", canary, false},
+		{"NODE_OPTIONS", canary, false},
+		{"JAVA_TOOL_OPTIONS", canary, false},
+		{"GIT_SSH", canary, false},
+		{"GIT_SSH_COMMAND", canary, false},
+		{"GIT_CONFIG", canary, false},
+		{"GIT_CONFIG_COUNT", canary, false},
+		{"GIT_CONFIG_KEY_0", canary, false},
+		{"GIT_EXEC_PATH", canary, false},
+		{"GIT_EXTERNAL_DIFF", canary, false},
+
+		{"Path", canary, !windows},
+		{"ld_preload", canary, !windows},
+		{"Env", "C:/x", !windows},
+
+		{"", canary, false},
+		{"A=B", canary, false},
+		{"A\x00B", canary, false},
+		{"A.B", canary, false},
+		{"A-B", canary, false},
+		{"A B", canary, false},
+		{"1A", canary, false},
+		{"Ä", canary, false},
+		{"A", canary + "\x00", false},
+	} {
+		err := run.SafeName(c.name, c.value)
+		if (err == nil) != c.ok {
+			t.Errorf("%q: error %v, want ok %v", c.name, err, c.ok)
+		}
+		if err != nil && strings.Contains(err.Error(), canary) {
+			t.Errorf("%q: the error tells the value: %v", c.name, err)
+		}
+		if err != nil && c.name != "" && !strings.ContainsAny(c.name, "\x00Ä") && !strings.Contains(err.Error(), c.name) {
+			t.Errorf("%q: the error does not name it: %v", c.name, err)
+		}
+	}
+}
+
+func TestEnviron(t *testing.T) {
+	for name, c := range map[string]struct {
+		base []string
+		vars []run.Var
+		want []string
+	}{
+		"nothing":                   {nil, nil, []string{}},
+		"base alone":                {[]string{"B=1", "A=2"}, nil, []string{"B=1", "A=2"}},
+		"pristine":                  {nil, []run.Var{{"B", "1"}, {"A", "2"}}, []string{"B=1", "A=2"}},
+		"the file wins":             {[]string{"A=parent", "B=1"}, []run.Var{{"A", "file"}}, []string{"B=1", "A=file"}},
+		"the last of the file":      {nil, []run.Var{{"A", "1"}, {"B", "2"}, {"A", "3"}}, []string{"B=2", "A=3"}},
+		"the first of the parent":   {[]string{"A=1", "A=2", "B=", "A=3"}, nil, []string{"A=1", "B="}},
+		"both twice":                {[]string{"A=1", "A=2"}, []run.Var{{"A", "3"}, {"A", "4"}}, []string{"A=4"}},
+		"equals signs and newlines": {[]string{"A=b=c\nd"}, []run.Var{{"B", "=x=\ny"}}, []string{"A=b=c\nd", "B==x=\ny"}},
+		"a prefix is another":       {[]string{"AB=1"}, []run.Var{{"A", "2"}}, []string{"AB=1", "A=2"}},
+		"hijackers of the parent":   {[]string{"PATH=/bin", "LD_PRELOAD=x"}, nil, []string{"PATH=/bin", "LD_PRELOAD=x"}},
+		"entries of no form":        {[]string{"", "X", "=C:=C:\\d", "=D:=D:\\"}, []run.Var{{"X", "1"}}, []string{"", "X", "=C:=C:\\d", "=D:=D:\\", "X=1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := run.Environ(c.base, c.vars)
+			if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("%q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestEnvironRefuses(t *testing.T) {
+	env, err := run.Environ([]string{"A=1"}, []run.Var{{"GOOD", canary}, {"LD_PRELOAD", canary}, {"not-a-name", canary}})
+	if env != nil || err == nil {
+		t.Fatalf("%q, %v", env, err)
+	}
+	for _, name := range []string{"LD_PRELOAD", "not-a-name"} {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%q is not in: %v", name, err)
+		}
+	}
+	if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), "GOOD") {
+		t.Errorf("a value, or a name that is right, is in: %v", err)
+	}
+}
+
+func TestEnvironFoldsOnWindows(t *testing.T) {
+	if runtime.GOOS != "windows" {
+		t.Skip("elsewhere names that differ in case are different names")
+	}
+	got, err := run.Environ([]string{"Token=1", "B=2"}, []run.Var{{"TOKEN", "3"}})
+	if err != nil || !slices.Equal(got, []string{"B=2", "TOKEN=3"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
