@@ -25,7 +25,8 @@ const (
 // maxSize is the largest config file that Load reads, in bytes.
 const maxSize = 1 << 20
 
-// A Config is a config file as read.
+// A Config is a config file as read. Several goroutines may use it, as long as
+// none changes it.
 type Config struct {
 	Path   string // as given to Load
 	Dir    string // its directory, absolute and free of symbolic links
@@ -134,14 +135,18 @@ func (e *NoRuleError) Error() string {
 func (r *Rule) String() string {
 	var parts []string
 	if len(r.Path) > 0 {
-		quoted := make([]string, len(r.Path))
-		for i, g := range r.Path {
-			quoted[i] = strconv.Quote(g)
+		const most = 8
+		var quoted []string
+		for _, g := range r.Path[:min(most, len(r.Path))] {
+			quoted = append(quoted, fmt.Sprintf("%.100q", g))
+		}
+		if len(r.Path) > most {
+			quoted = append(quoted, "…")
 		}
 		parts = append(parts, "path "+strings.Join(quoted, ", "))
 	}
 	if r.PathRegex != "" {
-		parts = append(parts, "path_regex "+strconv.Quote(r.PathRegex))
+		parts = append(parts, fmt.Sprintf("path_regex %.200q", r.PathRegex))
 	}
 	if len(parts) == 0 {
 		parts = append(parts, "any path")

@@ -212,3 +212,53 @@ func TestRulesAgainstSops(t *testing.T) {
 		})
 	}
 }
+
+// The examples of the reference page load, and say what the page says they do.
+func TestDocumentedExamples(t *testing.T) {
+	page, err := os.ReadFile(filepath.FromSlash("../../docs/configuration.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var configs []*Config
+	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		configs = append(configs, mustParse(t, Name, string(m[1])))
+	}
+	if len(configs) != 2 {
+		t.Fatalf("%d examples, want 2", len(configs))
+	}
+	for _, tt := range []struct {
+		config int
+		file   string
+		line   int
+	}{{0, "app/prod/secrets.yaml", 2}, {0, "app/secrets.yaml", 7}, {0, "app/.env.local", 7}, {0, "app/.env.example", 0},
+		{1, "clusters/a/b.yaml", 2}, {1, "other/clusters/b.yaml", 0}} {
+		c := configs[tt.config]
+		r, err := c.Match(filepath.Join(c.Dir, filepath.FromSlash(tt.file)))
+		if (err == nil) != (tt.line > 0) || err == nil && r.Line != tt.line {
+			t.Errorf("example %d, %s: %v, %v; want line %d", tt.config, tt.file, r, err, tt.line)
+		}
+	}
+	if r := configs[1].Rules[0]; len(r.Groups) != 3 || r.Threshold != 2 {
+		t.Errorf("second example: %d groups, threshold %d", len(r.Groups), r.Threshold)
+	}
+	// Every field that is read has its name on the page.
+	for _, src := range []string{"x: 1", "creation_rules: [{x: 1}]", "creation_rules: [{keys: [{x: 1}]}]", "creation_rules: [{groups: [{x: 1}]}]",
+		"creation_rules: [{kms: [{x: 1}]}]", "creation_rules: [{azure_keyvault: [{x: 1}]}]", "stores: {x: 1}", "exec: {x: 1}"} {
+		_, err := parse(t, Name, src)
+		_, list, ok := strings.Cut(fmt.Sprint(err), "known here: ")
+		if !ok {
+			t.Fatalf("%s: %v", src, err)
+		}
+		for _, name := range strings.Split(list, ", ") {
+			switch name {
+			case "json", "yaml", "json_binary":
+				name += ".indent"
+				fallthrough
+			default:
+				if !bytes.Contains(page, []byte("`"+name)) {
+					t.Errorf("%s is not on the page", name)
+				}
+			}
+		}
+	}
+}

@@ -135,9 +135,7 @@ func (p *parser) keyMap(n *yaml.Node, field string, k keyList) Key {
 		// Whoever can open a pull request can write a config. A module would be
 		// their code in our process, and a PIN would be in the history of git.
 		for _, name := range []string{"module", "module_path", "pin", "pin_source"} {
-			known[name] = func(n *yaml.Node) {
-				p.fail(n, name, "is never read from here; set it in your own environment or user configuration")
-			}
+			known[name] = nil
 		}
 	}
 	p.mapping(n, field, known)

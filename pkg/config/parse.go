@@ -144,7 +144,9 @@ func (p *parser) nest(n *yaml.Node, read func()) {
 	p.depth--
 }
 
-// fields says what to do with the value of each field of a mapping.
+// fields says what to do with the value of each field of a mapping. One without a
+// function is refused even where unknown fields are ignored: it is a setting that
+// only the user's own machine may have.
 type fields map[string]func(*yaml.Node)
 
 // mapping calls the functions of those fields that n has, merge keys applied.
@@ -152,8 +154,10 @@ func (p *parser) mapping(n *yaml.Node, field string, known fields) {
 	p.each(n, field, func(k, v *yaml.Node) {
 		if read, ok := known[k.Value]; !ok {
 			if p.strict {
-				p.fail(k, "", "unknown field %q%s", k.Value, suggest(k.Value, known))
+				p.fail(k, "", "unknown field %.100q%s", k.Value, suggest(k.Value, known))
 			}
+		} else if read == nil {
+			p.fail(k, k.Value, "is never read from here; set it in your own environment or user configuration")
 		} else if p.follow(v, k.Value) != nil {
 			read(v)
 		}
@@ -190,7 +194,7 @@ func (p *parser) members(n *yaml.Node, done map[string]bool, visit func(k, v *ya
 			continue
 		}
 		if own[k.Value] {
-			p.fail(k, "", "%q is given twice", k.Value)
+			p.fail(k, "", "%.100q is given twice", k.Value)
 			return
 		}
 		own[k.Value] = true
@@ -332,7 +336,7 @@ func (p *parser) compile(n *yaml.Node, field, expr string) *regexp.Regexp {
 		if e := (*syntax.Error)(nil); errors.As(err, &e) {
 			why = e.Code.String()
 		}
-		p.fail(n, field, "invalid regular expression %q: %s", expr, why)
+		p.fail(n, field, "invalid regular expression %.200q: %s", expr, why)
 		return nil
 	}
 	if p.regexes -= size(tree); p.regexes < 0 {
@@ -341,7 +345,7 @@ func (p *parser) compile(n *yaml.Node, field, expr string) *regexp.Regexp {
 	}
 	re, err := regexp.Compile(expr)
 	if err != nil {
-		p.fail(n, field, "invalid regular expression %q", expr)
+		p.fail(n, field, "invalid regular expression %.200q", expr)
 	}
 	return re
 }
@@ -577,7 +581,7 @@ func (p *parser) globs(n *yaml.Node, r *Rule) {
 	p.texts(n, "path", func(n *yaml.Node, pattern string) {
 		expr, exclude, err := globExpr(pattern)
 		if err != nil {
-			p.fail(n, "path", "pattern %q: %v", pattern, err)
+			p.fail(n, "path", "pattern %.200q: %v", pattern, err)
 			return
 		}
 		some = some || !exclude
@@ -593,8 +597,10 @@ func (p *parser) globs(n *yaml.Node, r *Rule) {
 func suggest(name string, known fields) string {
 	best, least := "", 3
 	names := make([]string, 0, len(known))
-	for k := range known {
-		names = append(names, k)
+	for k, read := range known {
+		if read != nil {
+			names = append(names, k)
+		}
 	}
 	slices.Sort(names)
 	for _, k := range names {

@@ -334,7 +334,11 @@ func TestPassphrase(t *testing.T) {
 	t.Run("asked once by many", func(t *testing.T) {
 		var n atomic.Int32
 		path := write(t, sealed(t, file, "open sesame", true), t.TempDir(), "keys.txt")
-		k, dataKey, e := wrapFor(t, keys.Env{Getenv: vars("KENV_AGE_KEY_FILE", path), Prompt: asker(&n, "open sesame")}, name)
+		ask := asker(&n, "open sesame")
+		k, dataKey, e := wrapFor(t, keys.Env{Getenv: vars("KENV_AGE_KEY_FILE", path), Prompt: func(ctx context.Context, text string) ([]byte, error) {
+			time.Sleep(20 * time.Millisecond) // people are slow: the others are there by then
+			return ask(ctx, text)
+		}}, name)
 		done := make(chan error)
 		for range 8 {
 			go func() {
@@ -548,8 +552,8 @@ func TestGenerateAndRecipients(t *testing.T) {
 	}
 }
 
-// TestSize: hostile lengths cost little and say so.
-func TestSize(t *testing.T) {
+// TestDamaged: what is no wrapped key is called damaged, not somebody else's.
+func TestDamaged(t *testing.T) {
 	_, secret, name := generate(t, false)
 	env := keys.Env{Getenv: vars("KENV_AGE_KEY", secret)}
 	k, _, e := wrapFor(t, env, name)
@@ -557,6 +561,12 @@ func TestSize(t *testing.T) {
 	e.Fields["enc"] = e.Field("enc") + strings.Repeat("\n", 64<<10)
 	if _, err := k.Unwrap(t.Context(), e); err == nil || errors.Is(err, keys.ErrNotHere) || !strings.Contains(err.Error(), "more than 65536") {
 		t.Errorf("an entry of 64 KiB: %v", err)
+	}
+	for _, enc := range []string{"x", "-----BEGIN AGE ENCRYPTED FILE-----\n", strings.Repeat("\n", 2000), encryptTo(t, name, 32)[:150]} {
+		e.Fields["enc"] = enc
+		if _, err := k.Unwrap(t.Context(), e); err == nil || errors.Is(err, keys.ErrNotHere) || !strings.Contains(err.Error(), "is damaged") {
+			t.Errorf("an entry that is no age file: %v", err)
+		}
 	}
 	for _, n := range []int{0, keys.MaxDataKey + 1, 10 << 10} {
 		e.Fields["enc"] = encryptTo(t, name, n)

@@ -271,6 +271,8 @@ func (s Suite) damaged(t *testing.T) {
 				t.Errorf("%s %s: another key comes out", field, what)
 			case err == nil && isBlob(field):
 				t.Errorf("%s %s: nothing is noticed", field, what)
+			case isBlob(field) && (v == nil || v == "") && errors.Is(err, keys.ErrNotHere):
+				t.Errorf("%s %s: the error blames the missing of a secret: %v", field, what, err)
 			}
 		}
 		_, err := p.FromEntry(bad)
