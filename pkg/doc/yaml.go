@@ -384,9 +384,6 @@ func (y *yamlText) detachAt() Span {
 		return at
 	}
 	at.Start = y.lines[y.lineOf(at.Start)]
-	if bytes.HasPrefix(y.src[at.Start:], []byte("---")) {
-		at.Start = y.blockAt.Start
-	}
 	for at.End < len(y.src) {
 		if n := breakLen(y.src, at.End); n > 0 {
 			// A block scalar's span may end before its line does, never after.

@@ -372,7 +372,6 @@ func (y *yamlText) blockContent(i, parent int) (content Span, indent int, given 
 		i++
 	}
 	header := y.lineOf(i)
-	y.opaque = append(y.opaque, Span{i, i})
 	spaces := func(line []byte) int {
 		return len(line) - len(bytes.TrimLeft(line, " "))
 	}
@@ -467,14 +466,19 @@ func (y *yamlText) aliasNode(n *yaml.Node, flow bool, parent int) (*Node, error)
 
 // expand returns a copy of what an alias stands for, without bytes of its own.
 func (y *yamlText) expand(n *yaml.Node) (*Node, error) {
-	if y.nodes++; y.nodes > maxExpansion || y.within[n] {
+	if y.within[n] {
 		return nil, ErrRung
 	}
-	y.within[n] = true
-	defer delete(y.within, n)
+	if len(y.within) > 0 {
+		if y.nodes++; y.nodes > maxExpansion {
+			return nil, ErrRung
+		}
+	}
 	out := &Node{virtual: true}
 	switch n.Kind {
 	case yaml.AliasNode:
+		y.within[n] = true
+		defer delete(y.within, n)
 		return y.expand(n.Alias)
 	case yaml.ScalarNode:
 		t, text, err := yamlValue(n)
@@ -923,7 +927,7 @@ func (y *yamlText) roots() ([]*Node, error) {
 	return roots, nil
 }
 
-// A gap is what lies between scalars: comments and document markers.
+// gaps is what lies between scalars: comments and document markers.
 type gaps struct {
 	comments []Span // the text after each '#', up to the line's end
 	marks    []int  // where lines with --- or ... start
@@ -941,20 +945,13 @@ func (y *yamlText) scanGaps() gaps {
 	next := 0
 	lineStart := true
 	for i < len(y.src) {
-		for next < len(y.opaque) && (y.opaque[next].End <= i || y.opaque[next].Start < i) {
-			if y.opaque[next].End > i && y.opaque[next].Start < i {
-				i = y.opaque[next].End
-				lineStart = false
-			}
+		for next < len(y.opaque) && y.opaque[next].End <= i {
 			next++
 		}
-		if next < len(y.opaque) && y.opaque[next].Start == i && y.opaque[next].End > i {
+		if next < len(y.opaque) && y.opaque[next].Start <= i {
 			i = y.opaque[next].End
 			lineStart = false
 			continue
-		}
-		if i >= len(y.src) {
-			break
 		}
 		c := y.src[i]
 		if n := breakLen(y.src, i); n > 0 {
@@ -963,7 +960,7 @@ func (y *yamlText) scanGaps() gaps {
 			continue
 		}
 		switch {
-		case c == '#' && (lineStart || i > 0 && (isBlank(y.src[i-1]) || strings.IndexByte("[]{},", y.src[i-1]) >= 0 || breakBefore(y.src, i))):
+		case c == '#' && (lineStart || i > 0 && (isBlank(y.src[i-1]) || strings.IndexByte("[]{},", y.src[i-1]) >= 0)):
 			j := i + 1
 			for j < len(y.src) && breakLen(y.src, j) == 0 {
 				j++
@@ -984,8 +981,6 @@ func (y *yamlText) scanGaps() gaps {
 	}
 	return g
 }
-
-func breakBefore(src []byte, i int) bool { return src[i-1] == '\n' || src[i-1] == '\r' }
 
 // firstDocEnd returns where document 1 ends: the start of the marker line that
 // ends it, or the end of the text.

@@ -3,6 +3,7 @@ package doc
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -343,7 +344,7 @@ func (YAML) Spell(d *Document, n *Node, t Type, text string) Edit {
 	if n.Kind == Comment {
 		return Edit{n.Span, text}
 	}
-	whole := n.Span
+	whole, comment := n.Span, ""
 	kind := tokenKind(n.style)
 	if n.style&dropTag != 0 {
 		whole.Start = n.start
@@ -358,16 +359,11 @@ func (YAML) Spell(d *Document, n *Node, t Type, text string) Edit {
 		// Another spelling takes the header's place too; a comment there moves
 		// behind the value.
 		whole.Start = n.header
-		comment := ""
 		header := string(d.Src[n.header:n.Span.Start])
 		if i := strings.IndexByte(header, '#'); i >= 0 {
 			comment = " " + strings.TrimRight(header[i:], "\r\n")
 		}
-		spelled, err := flowScalar(t, text)
-		if err != nil {
-			return Edit{n.Span, ""}
-		}
-		return Edit{whole, spelled + comment}
+		kind = double
 	}
 	if t == String {
 		switch {
@@ -395,10 +391,14 @@ func (YAML) Spell(d *Document, n *Node, t Type, text string) Edit {
 	if err != nil {
 		return Edit{n.Span, ""}
 	}
-	if strings.HasPrefix(spelled, "!!binary") && n.style&tagged != 0 {
+	if n.style&tagged != 0 && (t != String || strings.HasPrefix(spelled, "!!")) {
+		// The tag would make it a string.
 		whole.Start = n.start
+		if n.anchor != "" {
+			spelled = "&" + n.anchor + " " + spelled
+		}
 	}
-	return Edit{whole, spelled}
+	return Edit{whole, spelled + comment}
 }
 
 // lineRestBlank reports whether nothing but a line break follows.
@@ -544,6 +544,7 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 	for n, p := range (&Document{Roots: roots}).Index() {
 		at[p] = n
 	}
+	anchors := anchored(roots)
 	try := func(believed []Note) []byte {
 		var edits []Edit
 		prefix := map[*Node]string{}
@@ -554,6 +555,9 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 			}
 			switch note.Kind {
 			case NoteAlias:
+				if !stillMeans(anchors, note.Text, n) {
+					continue
+				}
 				edits = append(edits, Edit{n.Span, note.Text})
 			case NoteKey:
 				edits = append(edits, Edit{n.key, note.Text})
@@ -599,8 +603,47 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 		if d, _, err := f.Prepare(out, Splice); err == nil && string(d.Src) == string(body) {
 			return out, nil
 		}
+		kept := slices.DeleteFunc(slices.Clone(notes), func(n Note) bool { return n.Kind != NoteRoot })
+		out = try(kept)
+		if d, _, err := f.Prepare(out, Splice); err == nil && string(d.Src) == string(body) {
+			return out, nil
+		}
 	}
 	return try(nil), nil
+}
+
+// anchored lists the nodes with an anchor, in the order of the text.
+func anchored(roots []*Node) []*Node {
+	var list []*Node
+	var walk func(n *Node)
+	walk = func(n *Node) {
+		if n.anchor != "" {
+			list = append(list, n)
+		}
+		for _, c := range n.Items {
+			walk(c)
+		}
+	}
+	for _, r := range roots {
+		walk(r)
+	}
+	return list
+}
+
+// stillMeans reports whether an alias at n would stand for the data that is there.
+func stillMeans(anchors []*Node, alias string, n *Node) bool {
+	var target *Node
+	for _, a := range anchors {
+		if a.start < n.start && "*"+a.anchor == alias {
+			target = a
+		}
+	}
+	if target == nil {
+		return true // an anchor on a key; the whole is checked afterwards
+	}
+	a, b := *target, *n
+	a.Key, b.Key = "", ""
+	return Equal(&a, &b)
 }
 
 // unwrapSpan is the key RootKey and what separates it from its value.

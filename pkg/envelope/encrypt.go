@@ -29,7 +29,7 @@ type Policy struct {
 	// AllowUnencrypted permits a file in which the selector picks nothing.
 	AllowUnencrypted bool
 
-	// Previous is an earlier state of the file. What is unchanged keeps its
+	// Previous is an earlier state of the file, opened ForReuse. What is unchanged keeps its
 	// ciphertext, if the data key may be kept: see Sealed.FreshKey.
 	Previous *File
 
@@ -49,7 +49,8 @@ type Sealed struct {
 	FreshKey string
 }
 
-// Seal encrypts a plaintext. Before it returns it decrypts what it made and
+// Seal encrypts a plaintext. One that is what Previous holds, for the same master
+// keys and under the same rules, gives Previous, byte for byte. Before it returns it decrypts what it made and
 // compares: the result decrypts to src, byte for byte.
 func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, error) {
 	if p.Selector == (Selector{}) {
@@ -77,6 +78,10 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 		return nil, err
 	}
 	defer clear(s.dataKey)
+
+	if s.reuse && p.Previous.unchanged(src, s.groups) {
+		return &Sealed{Data: bytes.Clone(p.Previous.doc.Src)}, nil
+	}
 
 	var why error
 	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
@@ -240,6 +245,17 @@ func (s *sealing) threshold() int {
 	return s.policy.Threshold
 }
 
+// unchanged reports whether the file is already what encrypting src for these
+// groups, which hold its own, would give.
+func (f *File) unchanged(src []byte, groups [][]keys.Entry) bool {
+	for i, g := range groups {
+		if len(g) != len(f.Meta.Groups[i]) {
+			return false
+		}
+	}
+	return f.Sealed && bytes.Equal(f.plain, src)
+}
+
 // entry returns the entry of a single-group file that wraps for that name.
 func (f *File) entry(name string) (keys.Entry, bool) {
 	for i, n := range f.names[0] {
@@ -393,7 +409,7 @@ func (s *sealing) check(out, src []byte) error {
 	if !o.sealed {
 		return errCheck
 	}
-	f, err := o.open(s.dataKey)
+	f, err := o.open(s.dataKey, false)
 	if err != nil {
 		return err
 	}

@@ -42,8 +42,8 @@ type File struct {
 	dataKey []byte
 	plain   []byte
 	doc     *doc.Document
-	names   [][]string // of its master keys, by group
-	tokens  map[tokenKey][]string
+	names   [][]string            // of its master keys, by group
+	tokens  map[tokenKey][]string // only if opened ForReuse
 	layout  map[doc.Note]string
 }
 
@@ -80,6 +80,7 @@ var ErrUnsealed = errors.New("the file has no seal")
 // OpenOptions are demands on a file to open.
 type OpenOptions struct {
 	RequireSeal bool // refuse a file that sops wrote last
+	ForReuse    bool // the file will be a Policy's Previous: keep its ciphertext
 }
 
 // Open decrypts a file with the first of its master keys that works, and checks
@@ -118,7 +119,7 @@ func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o Ope
 		clear(dataKey)
 		return nil, &IntegrityError{Msg: "the mac does not decrypt: mac or lastmodified were changed, or the master keys are those of another file"}
 	}
-	out, err := o1.open(dataKey)
+	out, err := o1.open(dataKey, o.ForReuse)
 	if err != nil {
 		clear(dataKey)
 		return nil, err
@@ -187,7 +188,7 @@ func inspect(src []byte, f doc.Format) (*opening, error) {
 const kenvVersion = 1
 
 // open decrypts and checks.
-func (o *opening) open(dataKey []byte) (*File, error) {
+func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 	d, m := o.doc, o.meta
 	sel, err := m.Selector.compile(!o.sealed)
 	if err != nil {
@@ -202,12 +203,20 @@ func (o *opening) open(dataKey []byte) (*File, error) {
 	if !ok {
 		return nil, &IntegrityError{Msg: "the mac is damaged"}
 	}
-	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, dataKey: dataKey, doc: d, tokens: map[tokenKey][]string{}}
+	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, dataKey: dataKey, doc: d}
+	keep := func(string, string, string, string) {}
+	if forReuse {
+		out.tokens = map[tokenKey][]string{}
+		keep = func(aad, tag, text, raw string) {
+			k := tokenKey{aad, tag, text}
+			out.tokens[k] = append(out.tokens[k], raw)
+		}
+	}
 	if !o.sealed && isMarked(dataKey, macToken) {
 		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
 	}
 	sum := newContentMAC(m.MACOnlyEncrypted)
-	var opened []*doc.Node       // nodes that were tokens
+	var opened []*doc.Node      // nodes that were tokens
 	var uncommented []*doc.Node // tokens in lists that are comments
 	for _, root := range d.Roots {
 		err := sel.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
@@ -227,7 +236,7 @@ func (o *opening) open(dataKey []byte) (*File, error) {
 					}
 					return nil // sops takes it for a comment in clear, too
 				}
-				out.tokens[tokenKey{aad, tag, text}] = append(out.tokens[tokenKey{aad, tag, text}], n.Text)
+				keep(aad, tag, text, n.Text)
 				n.Text = text
 				opened = append(opened, n)
 				return nil
@@ -260,7 +269,7 @@ func (o *opening) open(dataKey []byte) (*File, error) {
 				return fail(err.Error())
 			}
 			sum.add(n.Text, true)
-			out.tokens[tokenKey{aad, tag, n.Text}] = append(out.tokens[tokenKey{aad, tag, n.Text}], raw)
+			keep(aad, tag, n.Text, raw)
 			opened = append(opened, n)
 			return nil
 		})

@@ -136,22 +136,23 @@ type WriteOptions struct {
 // a failure, a kill, a full disk or a power cut the file is the old one or the new
 // one. When it returns nil the new one is on the disk.
 //
-// Symbolic links are followed and stay. Mode, owner, group, ACL and user
-// attributes are kept; where the system does not let owner, group or ACL be kept,
-// the mode is narrowed so that nobody gains access. Directories, FIFOs, devices, files that this
-// process may not write and, unless BreakLinks is set, files with several hard
-// links are refused. A path such as /dev/stdout or /dev/fd/3 is written to as the
-// stream that it is.
+// Symbolic links are followed and stay. Mode, owner, group, ACL and user attributes
+// are kept; where the system does not let owner, group or ACL be kept, the mode is
+// narrowed so that nobody gains access. Directories, FIFOs, devices, files that
+// this process may not write and, unless BreakLinks is set, files with several
+// hard links are refused. A path such as /dev/stdout or /dev/fd/3 is written to as
+// the stream that it is.
 //
 // Ciphertext is first written to a file .NAME.kenv-RANDOM in the same directory. A
 // kill can leave that file behind; the next Replace of the same path removes it.
 //
-// Plaintext never has a temporary name while it is incomplete: it is written to an
-// unnamed file (O_TMPFILE on Linux), which a kill destroys, and where there is
-// none Replace returns ErrNoUnnamed. A new file then gets its name in one step. No
-// system call puts an unnamed file in the place of another, so one that replaces an existing file gets its
-// temporary name immediately before it is renamed; only a kill between these two
-// calls leaves it behind, complete, with the access of the file that it was to replace, until the next Replace.
+// Plaintext has no name while it is incomplete: it is written to an unnamed file
+// (O_TMPFILE on Linux), which a kill destroys, and where there is none Replace
+// returns ErrNoUnnamed. A new file then gets its name in one step. But no system
+// call puts an unnamed file in the place of another, so one that replaces a file
+// has a temporary name from one system call to the next, the renaming. A kill
+// just then leaves it behind until the next Replace: complete, and open to nobody
+// but those whom the file it was to replace is open to.
 func Replace(path string, data []byte, o WriteOptions) error {
 	err := replace(path, data, o)
 	if err != nil {

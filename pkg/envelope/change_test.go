@@ -1,0 +1,143 @@
+package envelope
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+)
+
+// leavesOf lists the scalars that may be changed.
+func leavesOf(d *doc.Document) []*doc.Node {
+	var list []*doc.Node
+	var walk func(n *doc.Node)
+	walk = func(n *doc.Node) {
+		if n.Kind == doc.Scalar && n.Type != doc.Null {
+			list = append(list, n)
+		}
+		for _, c := range n.Items {
+			walk(c)
+		}
+	}
+	for _, r := range d.Roots {
+		walk(r)
+	}
+	return list
+}
+
+func common(a, b []byte) (prefix, suffix int) {
+	for prefix < len(a) && prefix < len(b) && a[prefix] == b[prefix] {
+		prefix++
+	}
+	for suffix < len(a)-prefix && suffix < len(b)-prefix && a[len(a)-1-suffix] == b[len(b)-1-suffix] {
+		suffix++
+	}
+	return prefix, suffix
+}
+
+// TestChangeOneValue: one value of each corpus file changes, and of the rest of
+// the plaintext not a byte; then the ciphertext of what did not change stays.
+func TestChangeOneValue(t *testing.T) {
+	values := []struct {
+		t    doc.Type
+		text string
+	}{
+		{doc.String, "changed"}, {doc.String, "true"}, {doc.String, "a: b #c"}, {doc.Int, "42"},
+		{doc.String, "two\nlines"}, {doc.String, " '\"\\ "}, {doc.Bool, "True"}, {doc.Float, "1"}, {doc.String, ""},
+	}
+	for _, f := range formats {
+		t.Run(f.Name(), func(t *testing.T) {
+			changed, files := 0, 0
+			for i, path := range corpus(t, f.Name()) {
+				src, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				d, notes, err := f.Prepare(src, doc.Splice)
+				if err != nil || len(leavesOf(d)) == 0 {
+					continue
+				}
+				files++
+				r := rand.New(rand.NewPCG(7, uint64(i)))
+				k := r.IntN(len(leavesOf(d)))
+				v := values[r.IntN(len(values))]
+				if f.Name() == "dotenv" {
+					v.t = doc.String
+				}
+				n := leavesOf(d)[k]
+				lexeme := d.Src[n.Span.Start:n.Span.End]
+				pick := func(d *doc.Document) *doc.Node { return leavesOf(d)[k] }
+				out, err := doc.Change(f, src, pick, v.t, v.text)
+				if err != nil {
+					// Of what is written out in place of an alias nothing can be
+					// changed in the alias itself.
+					if slices.ContainsFunc(notes, func(n doc.Note) bool { return strings.ContainsRune("avk", rune(n.Kind)) }) {
+						continue
+					}
+					t.Errorf("%s: leaf %d %q to %q: %v", path, k, lexeme, v.text, err)
+					continue
+				}
+				prefix, suffix := common(src, out)
+				rewritten := slices.ContainsFunc(notes, func(n doc.Note) bool { return strings.ContainsRune("avk", rune(n.Kind)) })
+				// A block scalar's header goes with its text.
+				if rest := len(src) - prefix - suffix; rest > len(lexeme)+20 && !rewritten {
+					t.Errorf("%s: leaf %d %q to %q changed %d bytes", path, k, lexeme, v.text, rest)
+				}
+				changed++
+
+				before, err := Seal(t.Context(), src, f, testPolicy)
+				if err != nil {
+					t.Fatal(err)
+				}
+				old, err := Open(t.Context(), before.Data, f, clearTable, OpenOptions{ForReuse: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := testPolicy
+				p.Previous, p.Now = old, time.Unix(1800000000, 0)
+				after, err := Seal(t.Context(), out, f, p)
+				if err != nil {
+					t.Errorf("%s: %v", path, err)
+					continue
+				}
+				file, err := Open(t.Context(), after.Data, f, clearTable, OpenOptions{})
+				if err != nil || !bytes.Equal(file.Plaintext(), out) {
+					t.Errorf("%s: changed file does not come back: %v", path, err)
+				}
+				if after.FreshKey != "" {
+					t.Errorf("%s: fresh data key: %s", path, after.FreshKey)
+				}
+				gone := linesGone(before.Data, after.Data)
+				// The value, seal, mac and lastmodified; a remembered spelling is a
+				// line of its own, and the only one has a heading.
+				if limit := 6 + bytes.Count(lexeme, []byte("\n")); gone > limit && !rewritten && before.Rung == doc.Splice && after.Rung == doc.Splice {
+					t.Errorf("%s: leaf %d %q to %q changed %d ciphertext lines", path, k, lexeme, v.text, gone)
+				}
+			}
+			t.Logf("%d of %d files changed", changed, files)
+			if changed < files*9/10 {
+				t.Errorf("only %d of %d files could be changed", changed, files)
+			}
+		})
+	}
+}
+
+// linesGone counts the lines of a that b does not have.
+func linesGone(a, b []byte) int {
+	have := map[string]int{}
+	for line := range strings.SplitSeq(string(b), "\n") {
+		have[line]++
+	}
+	gone := 0
+	for line := range strings.SplitSeq(string(a), "\n") {
+		if have[line]--; have[line] < 0 {
+			gone++
+		}
+	}
+	return gone
+}

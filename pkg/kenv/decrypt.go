@@ -1,0 +1,127 @@
+package kenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/envelope"
+)
+
+// Open decrypts a file and checks its integrity. A file without a seal is refused
+// where the config in force for it demands one. The caller wipes the file.
+func (s Setup) Open(ctx context.Context, src Source) (*envelope.File, error) {
+	format := src.Format
+	if format == nil {
+		format = encryptedFormat(src.Name, src.Data)
+	}
+	if len(src.Data) == 0 {
+		return nil, doc.ErrEmpty
+	}
+	if format == nil {
+		return nil, ErrNotEncrypted
+	}
+	f, err := envelope.Open(ctx, src.Data, format, s.Keys, envelope.OpenOptions{})
+	if errors.Is(err, doc.ErrNoMetadata) || isSyntax(err) && !bytes.Contains(src.Data, []byte("sops")) {
+		return nil, ErrNotEncrypted
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The config can only say something about files that sops wrote last, so that
+	// nothing wrong with it keeps a sealed file from being read.
+	if !f.Sealed {
+		if err := s.demandsSeal(src.Name); err != nil {
+			f.Wipe()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func isSyntax(err error) bool {
+	syntax := (*doc.SyntaxError)(nil)
+	return errors.As(err, &syntax)
+}
+
+// demandsSeal returns an error if the config in force for a file takes none
+// without a seal.
+func (s Setup) demandsSeal(name string) error {
+	c, rule, _, err := s.rule(name)
+	switch {
+	case err != nil:
+		return err
+	case c == nil, rule == nil && !c.Sealed, rule != nil && !rule.Sealed:
+		return nil
+	}
+	return fmt.Errorf("%w, and %s demands one", envelope.ErrUnsealed, c.Path)
+}
+
+// Text returns the plaintext of a file: byte for byte what was encrypted or, in a
+// format other than its own, its data. A nil format is its own.
+func Text(f *envelope.File, format doc.Format) ([]byte, error) {
+	if format == nil || format.Name() == f.Format.Name() {
+		return f.Plaintext(), nil
+	}
+	roots, whole := f.Roots()
+	if whole != nil {
+		return emitText(whole, roots, format)
+	}
+	return emit(roots, format)
+}
+
+// Extract returns what stands at a path in a file's first document: a string as it
+// is, anything else in the format given; nil is the file's own. The error is a
+// *PathError if nothing stands there.
+func Extract(f *envelope.File, path Path, format doc.Format) ([]byte, error) {
+	if format == nil {
+		format = f.Format
+	}
+	n, err := find(f, path)
+	if err != nil {
+		return nil, err
+	}
+	if n.Kind == doc.Scalar {
+		_, binary := format.(doc.Binary)
+		_, dotenv := format.(doc.Dotenv)
+		if n.Type == doc.String || binary || dotenv {
+			return []byte(doc.PlainText(n)), nil
+		}
+	}
+	return emit([]*doc.Node{n}, format)
+}
+
+// A Variable is an environment variable.
+type Variable struct{ Name, Value string }
+
+// Environment returns the values at the top level of a file, in its order. Null is
+// left out. It is an error if there are maps or lists, if the file has several
+// documents or if it is no map at all.
+func Environment(f *envelope.File) ([]Variable, error) {
+	roots, whole := f.Roots()
+	switch {
+	case whole != nil:
+		return nil, fmt.Errorf("it is held as one text (%s), which has no variables", f.Format.Name())
+	case len(roots) != 1:
+		return nil, fmt.Errorf("it has %d documents, and variables come from a single one", len(roots))
+	case roots[0].Kind != doc.Map:
+		return nil, errors.New("it is not a map at the top level, so it has no variables")
+	}
+	_, dotenv := f.Format.(doc.Dotenv)
+	var vars []Variable
+	for _, n := range roots[0].Items {
+		switch {
+		case n.Kind == doc.Comment, n.Kind == doc.Scalar && n.Type == doc.Null:
+		case n.Kind != doc.Scalar:
+			return nil, fmt.Errorf("%q is %s, and a variable holds a single value", n.Key, describe(n))
+		case dotenv:
+			name, value := doc.EnvVar(n)
+			vars = append(vars, Variable{name, value})
+		default:
+			vars = append(vars, Variable{n.Key, doc.PlainText(n)})
+		}
+	}
+	return vars, nil
+}

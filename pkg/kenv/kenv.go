@@ -1,0 +1,70 @@
+// Package kenv is what kenv does with files: encrypting and decrypting them, and
+// writing them so that no failure leaves half a file. It is the library's front
+// door: it prints nothing and asks nothing, and its errors can be told apart with
+// errors.Is and errors.As.
+//
+//	s := kenv.Setup{Keys: all.Table(env)}
+//	f, err := s.Open(ctx, kenv.Source{Name: "secrets.yaml", Data: data})
+//	defer f.Wipe()
+//	plaintext, err := kenv.Text(f, nil)
+package kenv
+
+import (
+	"errors"
+
+	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/keys"
+)
+
+// MaxSize is how long a file to encrypt or decrypt may be, in bytes.
+const MaxSize = 1 << 30
+
+// A Setup is what stays the same from file to file. Its methods may be called at
+// the same time.
+type Setup struct {
+	Keys keys.Table
+	// Getenv looks up environment variables that name keys; nil looks up none.
+	Getenv func(string) string
+	// Config is the path of the config file in force for every file. If it is
+	// empty the one nearest to a file is.
+	Config string
+}
+
+// A Source is a text to encrypt or decrypt.
+type Source struct {
+	// Name is the path by which the format is chosen and the rule is found: that of
+	// the file, which need not exist. Empty, as for standard input, finds neither.
+	Name   string
+	Data   []byte
+	Format doc.Format // nil: chosen by name and content
+}
+
+// ErrNotEncrypted is wrapped by the error of opening a file that is not encrypted.
+var ErrNotEncrypted = errors.New("not encrypted: it has no sops metadata")
+
+// rule returns the config that is in force for a file and its rule there. Both
+// may be nil: there may be no config, and a config may have no rule, which
+// missing explains.
+func (s Setup) rule(name string) (c *config.Config, r *config.Rule, missing error, err error) {
+	path := s.Config
+	if path == "" && name != "" {
+		if path, err = config.Find(name); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if path == "" {
+		return nil, nil, nil, nil
+	}
+	if c, err = config.Load(path); err != nil {
+		return nil, nil, nil, err
+	}
+	if name == "" {
+		return c, nil, nil, nil
+	}
+	r, err = c.Match(name)
+	if none := (*config.NoRuleError)(nil); errors.As(err, &none) {
+		return c, nil, err, nil
+	}
+	return c, r, nil, err
+}
