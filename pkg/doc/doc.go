@@ -9,6 +9,7 @@
 package doc
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -56,19 +57,20 @@ type Node struct {
 	Span Span
 	// Mark is the tags and anchors that stand before the value and its key: part
 	// of what the seal covers. Empty for most nodes.
+	// It also tells keys that are quoted or no strings from plain ones.
 	Mark string
 	// Encrypted says that a selector in force calls for encryption here.
 	Encrypted bool
 
-	style    style
-	key      Span   // the key's bytes, properties included
-	start    int    // of the value, properties included
-	header   int    // of a block scalar: its indicator
-	trailing int    // of a block scalar: the line breaks that its value ends with
-	explicit bool   // of a block scalar: the header gives the indent
-	anchor   string // the value's anchor
-	indent   int    // of the collection that holds it; where block content starts from
 	virtual  bool   // a copy that an alias stands for: nothing to replace
+	explicit bool   // of a block scalar: the header gives the indent
+	style    style  // how it is written
+	indent   int    // of the collection that holds it; of a block scalar, its content's
+	trailing int    // of a block scalar: the line breaks that its value ends with
+	header   int    // of a block scalar: where its indicator is
+	start    int    // of the value, properties included
+	key      Span   // the key's bytes, properties included
+	anchor   string // the value's anchor
 }
 
 // A Span is a range of bytes, Start included, End not.
@@ -83,10 +85,10 @@ type Document struct {
 	// plaintext, and Src is only how that string is held.
 	Whole *Node
 
-	block Span     // what to cut to be rid of the metadata block
-	odd   []string // what a strict reader objects to
-	eol   string
-	at    attachment
+	blocks []Span   // what to cut to be rid of the metadata
+	odd    []string // what a strict reader objects to
+	eol    string
+	at     attachment
 }
 
 // Odd lists what in an encrypted file deviates from how kenv writes it: metadata
@@ -127,6 +129,15 @@ func Apply(src []byte, edits []Edit) []byte {
 		at = e.End
 	}
 	return append(out, src[at:]...)
+}
+
+// cut returns the edits that remove spans.
+func cut(spans []Span) []Edit {
+	edits := make([]Edit, len(spans))
+	for i, s := range spans {
+		edits[i] = Edit{Span: s}
+	}
+	return edits
 }
 
 // A Rung is a way to hold a file that sops can read, best first.
@@ -197,9 +208,9 @@ type Format interface {
 	// Parse reads an encrypted file, metadata included. It returns ErrNoMetadata
 	// when there is none.
 	Parse(src []byte) (*Document, error)
-	// Detach returns the edit that takes the metadata block out of a document
-	// that Parse gave: the inverse of Attach, byte for byte.
-	Detach(d *Document) Edit
+	// Detach returns the edits that take the metadata out of a document that
+	// Parse gave: the inverse of Attach, byte for byte.
+	Detach(d *Document) []Edit
 
 	// Token returns the edit that puts an encrypted token in n's place.
 	Token(d *Document, n *Node, token string) Edit
@@ -404,6 +415,52 @@ func (n *Node) Replaceable() bool { return !n.virtual && n.style&isAlias == 0 }
 // list, which sops turns into a list element.
 func (n *Node) IsEmptyListComment() bool {
 	return n.Kind == Comment && n.Text == "" && n.style&inList != 0
+}
+
+// Form is what there is to how a scalar or comment is written that is not white
+// space, and that a seal covers beside its text. Of a scalar that has a token (see
+// Encrypted) it is the quotes around that or a block's header; of one in clear,
+// all of it if it is on one line. Of a comment it says whether it has the line for
+// itself. It is the same for a prepared text and the encrypted one.
+func (d *Document) Form(n *Node) string {
+	if n.Kind == Comment {
+		for i := n.Span.Start - 2; i >= 0 && d.Src[i] != '\n' && d.Src[i] != '\r'; i-- {
+			if !isBlank(d.Src[i]) && !(i == 2 && bytes.HasPrefix(d.Src, utf8BOM)) {
+				return "+"
+			}
+		}
+		return ""
+	}
+	token := n.Encrypted && n.Text != ""
+	kind := n.style.kind()
+	if token {
+		if kind = tokenKind(n.style); n.style&dropTag != 0 {
+			kind = double
+		}
+	}
+	switch kind {
+	case literal, folded:
+		end := n.header + 1
+		for end < len(d.Src) && strings.IndexByte("+-0123456789", d.Src[end]) >= 0 {
+			end++
+		}
+		return string(d.Src[n.header:end])
+	case single, double:
+		if lexeme := d.Src[n.Span.Start:n.Span.End]; token || bytes.ContainsAny(lexeme, "\r\n") {
+			return map[style]string{single: "'", double: `"`}[kind]
+		}
+	}
+	if token {
+		return ""
+	}
+	lexeme := string(d.Src[n.Span.Start:n.Span.End])
+	if strings.ContainsAny(lexeme, "\r\n") {
+		return ""
+	}
+	if n.style&dropTag != 0 {
+		lexeme = "! " + lexeme
+	}
+	return lexeme
 }
 
 // Line returns the 1-based line on which the node's value starts.

@@ -34,7 +34,8 @@ type envLine struct {
 	comment bool
 }
 
-// dotenvLines splits a text. With join, quoted values may span lines.
+// dotenvLines splits a text as sops does. With join, as other readers do: quoted
+// values may span lines, and a comment may be indented.
 func dotenvLines(src []byte, join bool) []envLine {
 	lines := make([]envLine, 0, 1+bytes.Count(src, []byte{'\n'}))
 	for i := 0; i < len(src); {
@@ -46,7 +47,7 @@ func dotenvLines(src []byte, join bool) []envLine {
 		line := src[i:end]
 		trimmed := bytes.TrimLeft(line, " \t")
 		switch {
-		case len(trimmed) > 0 && trimmed[0] == '#':
+		case len(trimmed) > 0 && trimmed[0] == '#' && (join || len(trimmed) == len(line)):
 			l.comment = len(trimmed) == len(line)
 		default:
 			if n := bytes.IndexByte(line, '='); n >= 0 {
@@ -101,7 +102,7 @@ func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
 
 // envNodes builds the tree of lines that sops can read.
 func envNodes(src []byte, lines []envLine) *Node {
-	root := &Node{Kind: Map}
+	root := &Node{Kind: Map, Items: make([]*Node, 0, len(lines))}
 	for _, l := range lines {
 		switch {
 		case l.Start == l.End:
@@ -206,7 +207,7 @@ func (f Dotenv) Restore(body []byte, notes []Note) ([]byte, error) {
 			}
 		case NoteBare:
 			line := d.Src[n.Span.Start:n.Span.End]
-			if got := dotenvLines(line, false); len(got) == 1 && got[0].eq < 0 && !got[0].comment {
+			if got := dotenvLines(line, true); len(got) == 1 && got[0].eq < 0 && !got[0].comment {
 				edits = append(edits, Edit{Span{n.Span.Start - 1, n.Span.Start}, ""})
 			}
 		}
@@ -252,7 +253,7 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 	lines := dotenvLines(src, false)
 	d := &Document{Src: src}
 	var flat []Field
-	var kept []envLine
+	kept := make([]envLine, 0, len(lines))
 	first, last := -1, -1
 	for i, l := range lines {
 		if l.eq >= 0 && bytes.HasPrefix(src[l.Start:l.eq], []byte(dotenvMeta)) {
@@ -281,12 +282,13 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 			break
 		}
 	}
-	d.block = Span{lines[first].Start, lines[last].End}
-	if d.block.End < len(src) {
-		d.block.End++
-	} else if d.block.Start > 0 {
-		d.block.Start--
+	block := Span{lines[first].Start, lines[last].End}
+	if block.End < len(src) {
+		block.End++
+	} else if block.Start > 0 {
+		block.Start--
 	}
+	d.blocks = []Span{block}
 	d.Roots = []*Node{envNodes(src, kept)}
 	v, err := unflatten(flat)
 	if err != nil {
@@ -404,7 +406,7 @@ func (n *flatNode) value() (Value, error) {
 }
 
 // Detach implements Format.
-func (Dotenv) Detach(d *Document) Edit { return Edit{Span: d.block} }
+func (Dotenv) Detach(d *Document) []Edit { return cut(d.blocks) }
 
 // Token implements Format.
 func (Dotenv) Token(d *Document, n *Node, token string) Edit { return Edit{n.Span, token} }

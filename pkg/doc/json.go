@@ -510,11 +510,11 @@ func (JSON) Parse(src []byte) (*Document, error) {
 		}
 		switch {
 		case i > 0:
-			d.block = Span{root.Items[i-1].Span.End, c.Span.End}
+			d.blocks = []Span{{root.Items[i-1].Span.End, c.Span.End}}
 		case len(root.Items) > 1:
-			d.block = Span{c.key.Start, root.Items[1].key.Start}
+			d.blocks = []Span{{c.key.Start, root.Items[1].key.Start}}
 		default:
-			d.block = Span{c.key.Start, c.Span.End}
+			d.blocks = []Span{{c.key.Start, c.Span.End}}
 		}
 	}
 	if block == nil {
@@ -569,7 +569,7 @@ func jsonMeta(src []byte, n *Node, depth int) (Value, error) {
 }
 
 // Detach implements Format.
-func (JSON) Detach(d *Document) Edit { return Edit{Span: d.block} }
+func (JSON) Detach(d *Document) []Edit { return cut(d.blocks) }
 
 // Token implements Format.
 func (JSON) Token(d *Document, n *Node, token string) Edit {

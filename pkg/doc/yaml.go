@@ -5,6 +5,7 @@ import (
 	"compress/flate"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -46,7 +47,7 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if err != nil {
 		return nil, nil, rungError(err)
 	}
-	if y.block != nil {
+	if len(y.blocks) > 0 {
 		return nil, nil, fmt.Errorf("%w: the top-level key \"sops\" is where the metadata goes", ErrReserved)
 	}
 	body, notes, err := y.normalize(roots)
@@ -98,7 +99,7 @@ func (y *yamlText) document(roots []*Node) (*Document, error) {
 	}
 	for i, r := range roots {
 		if r.Kind == Scalar && r.Type == Null {
-			roots[i] = &Node{Kind: Map, indent: -1, start: r.start, Span: r.Span}
+			roots[i] = emptyMap(r)
 		}
 		if roots[i].Kind != Map || i == 0 && duplicateKeys(roots[i]) || needsNormalizing(roots[i]) {
 			return nil, ErrRung
@@ -261,7 +262,7 @@ func (YAML) Attach(d *Document, meta Fields) Edit {
 }
 
 // Detach implements Format.
-func (YAML) Detach(d *Document) Edit { return Edit{Span: d.block} }
+func (YAML) Detach(d *Document) []Edit { return cut(d.blocks) }
 
 // Parse implements Format.
 func (f YAML) Parse(src []byte) (*Document, error) {
@@ -274,36 +275,41 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot follow this YAML: %w", err)
 	}
-	if len(roots) == 0 || y.block == nil {
+	if len(y.blocks) == 0 || y.blocks[0].doc != 0 {
 		return nil, ErrNoMetadata
 	}
-	if y.block.Kind != yaml.MappingNode {
+	if y.blocks[0].value.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("the key %q is not a mapping", metaKey)
 	}
 	d := &Document{Src: src, Roots: roots, eol: y.eol()}
-	if y.alias || y.blockAlias {
+	if y.alias || y.blocks[0].alias {
 		d.odd = append(d.odd, "an alias")
 	}
 	if y.afterBlock {
 		d.odd = append(d.odd, "keys after the metadata")
 	}
-	value, err := metaValue(y.block, 0)
+	if len(y.blocks) > 1 {
+		d.odd = append(d.odd, "metadata in several documents") // as sops writes it; it reads the first alone
+	}
+	value, err := metaValue(y.blocks[0].value, 0)
 	if err != nil {
 		return nil, err
 	}
 	d.Meta, _ = value.(Fields)
-	d.block = y.detachAt()
+	for _, b := range y.blocks {
+		d.blocks = append(d.blocks, y.detachAt(b))
+	}
 
 	g := y.scanGaps()
 	var found []Span
 	for _, c := range g.comments {
-		if c.Start < d.block.Start || c.Start > d.block.End {
+		if !slices.ContainsFunc(d.blocks, func(b Span) bool { return b.Start <= c.Start && c.Start <= b.End }) {
 			found = append(found, c)
 		}
 	}
 	for i, r := range roots {
 		if r.Kind == Scalar && r.Type == Null {
-			roots[i] = &Node{Kind: Map, indent: -1, start: r.start, Span: r.Span}
+			roots[i] = emptyMap(r)
 		} else if r.Kind != Map {
 			return nil, fmt.Errorf("document %d is not a mapping", i+1)
 		}
@@ -316,7 +322,7 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 		}
 		for i, r := range d.Roots {
 			if r.Kind == Scalar {
-				d.Roots[i] = &Node{Kind: Map, indent: -1, start: r.start, Span: r.Span}
+				d.Roots[i] = emptyMap(r)
 			}
 		}
 		numbered, err := y.number(gaps{comments: found})
@@ -368,12 +374,12 @@ func (y *yamlText) matchComments(roots []*Node, found []Span) bool {
 	return true
 }
 
-// detachAt is what to cut to be rid of the metadata.
-func (y *yamlText) detachAt() Span {
-	at := y.blockAt
-	if y.blockFlow {
+// detachAt is what to cut to be rid of a metadata block.
+func (y *yamlText) detachAt(b metaBlock) Span {
+	at := b.at
+	if b.flow {
 		// With a quoted key goes the comma before it, see Attach.
-		if y.blockQuoted {
+		if b.quoted {
 			for i := at.Start - 1; i > 0 && (isBlank(y.src[i]) || breakLen(y.src, i) > 0 || y.src[i] == ','); i-- {
 				if y.src[i] == ',' {
 					at.Start = i
@@ -596,11 +602,11 @@ func restated(f Format, src []byte, roots []*Node) (*Document, []Note, error) {
 	if err != nil {
 		return nil, nil, ErrRung
 	}
-	d, notes, err := f.Prepare(text, Splice)
+	d, _, err := f.Prepare(text, Splice)
 	if err != nil {
 		return nil, nil, err
 	}
-	return d, append(notes, Note{Kind: NoteWhole, Text: deflate(src)}), nil
+	return d, []Note{{Kind: NoteWhole, Text: deflate(src)}}, nil
 }
 
 func deflate(src []byte) string {

@@ -63,13 +63,19 @@ type yamlText struct {
 	special  bool
 	alias    bool
 
-	// The value of the key sops of the first document, and where key and value are.
-	block       *yaml.Node
-	blockAt     Span
-	blockQuoted bool
-	blockAlias  bool
-	blockFlow   bool
-	afterBlock  bool // keys follow it
+	doc        int         // the document being read
+	blocks     []metaBlock // at most one a document
+	afterBlock bool        // keys follow one
+}
+
+// A metaBlock is the key sops at the top of a document.
+type metaBlock struct {
+	doc    int
+	value  *yaml.Node
+	at     Span // of key and value
+	quoted bool // the key is
+	flow   bool // in braces
+	alias  bool // has one
 }
 
 // maxExpansion bounds the nodes that aliases may stand for in one file.
@@ -111,9 +117,22 @@ func (y *yamlText) decode() (err error) {
 // text that already has the error ends.
 func yamlError(src []byte, err error) error {
 	msg := strings.TrimPrefix(err.Error(), "yaml: ")
+	if strings.HasPrefix(msg, "unknown anchor") {
+		msg = "an alias (*…) to an anchor that is not there" // it would quote what follows the *
+	}
 	e := &SyntaxError{Format: "YAML", Msg: msg}
 	rest, ok := strings.CutPrefix(msg, "line ")
 	if !ok {
+		if len(src) < 1<<18 {
+			// The error has no line: it is where the shortest beginning that has
+			// it ends.
+			i := sort.Search(len(src), func(i int) bool {
+				var n yaml.Node
+				probe := decodeFirst(src[:i], &n)
+				return probe != nil && probe.Error() == err.Error()
+			})
+			e.Line, e.Col = lineCol(src, i)
+		}
 		return e
 	}
 	num, rest, ok := strings.Cut(rest, ": ")
@@ -621,25 +640,23 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 	if err != nil {
 		return nil, err
 	}
-	if root && y.block == nil && key.Kind == yaml.ScalarNode && key.Value == metaKey {
-		y.block = value
+	seen := len(y.blocks) > 0 && y.blocks[len(y.blocks)-1].doc == y.doc
+	if root && !seen && key.Kind == yaml.ScalarNode && key.Value == metaKey {
 		// The block's own scalars hold no comments either.
 		blind := &yamlText{src: y.src, lines: y.lines, ascii: y.ascii, within: y.within}
 		v, err := blind.build(value, flow, indent)
 		if err != nil {
 			return nil, err
 		}
-		y.blockAt = Span{keySpan.Start, max(keySpan.End, v.Span.End)}
+		at := Span{keySpan.Start, max(keySpan.End, v.Span.End)}
 		for _, o := range blind.opaque {
-			y.blockAt.End = max(y.blockAt.End, o.End)
+			at.End = max(at.End, o.End)
 		}
-		y.blockQuoted = keyStyle&quotedKey != 0
-		y.blockAlias = blind.alias
-		y.blockFlow = flow
+		y.blocks = append(y.blocks, metaBlock{y.doc, value, at, keyStyle&quotedKey != 0, flow, blind.alias})
 		y.opaque = append(y.opaque, blind.opaque...)
 		return nil, nil
 	}
-	if root && y.block != nil {
+	if root && seen {
 		y.afterBlock = true
 	}
 	text, kind, err := yamlKey(key)
@@ -667,6 +684,12 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 	}
 	if kind&isMerge != 0 {
 		item.Mark = "<<\x00" + item.Mark
+	}
+	if keyStyle&quotedKey != 0 {
+		item.Mark = "\"\x00" + item.Mark
+	}
+	if kind&badKey != 0 {
+		item.Mark = "?\x00" + item.Mark
 	}
 	return item, nil
 }
@@ -753,6 +776,7 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 	if at < len(y.src) && (y.src[at] == '&' || y.src[at] == '!') {
 		content, end := y.properties(start, n, flow)
 		at = content
+		// (The parser passes over the non-specific tag, a single !.)
 		if n.Style&yaml.TaggedStyle != 0 {
 			y.special = true
 			if scalarTag(n.ShortTag()) {
@@ -760,8 +784,6 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 			} else {
 				out.style |= tagged
 			}
-		} else if n.Anchor == "" || y.src[start] == '!' || bytes.Contains(y.src[start:end], []byte(" !")) {
-			out.style |= tagged // the non-specific tag "!"
 		}
 		if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0 && n.Value == "" {
 			out.style |= bare
@@ -905,7 +927,8 @@ func (y *yamlText) roots() ([]*Node, error) {
 			var err error
 			switch c.Kind {
 			case yaml.MappingNode:
-				root, err = y.collection(c, false, -1, i == 0)
+				y.doc = i
+				root, err = y.collection(c, false, -1, true)
 			default:
 				root, err = y.build(c, false, -1)
 			}
@@ -916,15 +939,19 @@ func (y *yamlText) roots() ([]*Node, error) {
 		}
 		addComments(&after, d.FootComment)
 		if len(before)+len(after) > 0 {
-			if root.Kind == Scalar {
-				// An empty document, which sops takes for an empty map.
-				root = &Node{Kind: Map, indent: -1, Span: root.Span, start: root.start}
+			if root.Kind == Scalar && root.Type == Null {
+				root = emptyMap(root)
 			}
 			root.Items = slices.Concat(before, root.Items, after)
 		}
 		roots = append(roots, root)
 	}
 	return roots, nil
+}
+
+// emptyMap is what sops takes an empty document for. Its type tells it from {}.
+func emptyMap(null *Node) *Node {
+	return &Node{Kind: Map, Type: Null, indent: -1, start: null.start, Span: null.Span}
 }
 
 // gaps is what lies between scalars: comments and document markers.
@@ -1004,9 +1031,12 @@ func (y *yamlText) firstDocEnd(g gaps, contentStart int) int {
 func graft(into, with *Node, src []byte, found []Span, used []bool) bool {
 	if into.Kind != with.Kind {
 		// An empty document with comments.
-		if into.Kind == Scalar && into.Type == Null && with.Kind == Map {
-			*into = Node{Kind: Map, indent: -1, Span: into.Span, start: into.start}
-		} else {
+		switch {
+		case into.Kind == Scalar && into.Type == Null && with.Kind == Map:
+			*into = *emptyMap(into)
+		case into.Kind == Map && with.Kind == Scalar && with.Type == Null:
+			with = emptyMap(with)
+		default:
 			return false
 		}
 	}

@@ -301,7 +301,22 @@ func plainSafe(s string, flow, tagged bool) bool {
 	if !ascii && !printable(s) {
 		return false
 	}
-	return tagged || (&yaml.Node{Kind: yaml.ScalarNode, Value: s}).ShortTag() == "!!str"
+	return tagged || (&yaml.Node{Kind: yaml.ScalarNode, Value: s}).ShortTag() == "!!str" && !oldSpelling(s)
+}
+
+// oldSpelling reports whether readers of YAML 1.1 take the string for a boolean
+// or a number to the base 60.
+func oldSpelling(s string) bool {
+	switch c := s[0]; {
+	case len(s) <= 3 && strings.IndexByte("yYnNoO=", c) >= 0:
+		switch strings.ToLower(s) {
+		case "y", "yes", "n", "no", "on", "off", "=":
+			return true
+		}
+	case c >= '0' && c <= '9' || c == '-' || c == '+':
+		return strings.Contains(s, ":") && strings.Trim(s, "+-0123456789:._") == ""
+	}
+	return false
 }
 
 // tokenKind is how a token is written in place of a scalar of that style.
@@ -537,7 +552,7 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 	}
 	for i, r := range roots {
 		if r.Kind == Scalar {
-			roots[i] = &Node{Kind: Map, indent: -1, start: r.start, Span: r.Span}
+			roots[i] = emptyMap(r)
 		}
 	}
 	at := map[Place]*Node{}

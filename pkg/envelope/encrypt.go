@@ -96,6 +96,7 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 			return nil, prepared
 		}
 		out, err := s.attempt(d, notes)
+		d, notes = nil, nil // large; the check needs none of it
 		if err == nil {
 			err = s.check(out, src)
 		}
@@ -369,7 +370,7 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 		return nil, err
 	}
 	m.MAC = string(box.appendTokenWithNonce(nil, markedNonce(s.dataKey), tagString, sum.sum(), m.macAAD()))
-	seal := sealOf(s.dataKey, s.format.Name(), d.Roots, m.fields(), m)
+	seal := sealOf(s.dataKey, s.format.Name(), d, m.fields(), m)
 	m.Kenv.Seal = base64.StdEncoding.EncodeToString(seal)
 	edits = append(edits, s.format.Attach(d, m.fields()))
 	return doc.Apply(d.Src, edits), nil

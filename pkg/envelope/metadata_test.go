@@ -29,14 +29,15 @@ import (
 const vectorDir = "../../testdata/vectors/sops"
 
 type vector struct {
-	ID, Format, Plain, Enc string
-	Keys                   []string
-	DataKeyHex             string `json:"data_key_hex"`
-	MACPlaintext           string `json:"mac_plaintext"`
+	ID, Format, Plain, Enc, Dec string
+	Keys                        []string
+	DataKeyHex                  string `json:"data_key_hex"`
+	MACPlaintext                string `json:"mac_plaintext"`
 
 	// Of the negative ones.
 	Args     []string
 	Accepted bool
+	RC       int `json:"sops_rc"`
 }
 
 func (v vector) dataKey(t testing.TB) []byte {

@@ -227,6 +227,9 @@ func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 			if n.Kind == doc.Comment {
 				t, ok := parseToken(n.Text, o.sealed)
 				if !encrypted || !ok {
+					if o.sealed && encrypted && n.Text != "" {
+						return fail("a comment should be encrypted and is not a well-formed ENC[…] token")
+					}
 					return nil
 				}
 				tag, text, err := box.open(t, aad)
@@ -287,7 +290,7 @@ func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 	var notes []doc.Note
 	if o.sealed {
 		seal, err := base64.StdEncoding.Strict().DecodeString(m.Kenv.Seal)
-		if err != nil || subtle.ConstantTimeCompare(seal, sealOf(dataKey, o.format.Name(), d.Roots, d.Meta, m)) != 1 {
+		if err != nil || subtle.ConstantTimeCompare(seal, sealOf(dataKey, o.format.Name(), d, d.Meta, m)) != 1 {
 			return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
 		}
 		if notes, err = out.openLayout(); err != nil {
@@ -365,7 +368,7 @@ func (f *File) restore(opened, uncommented []*doc.Node, notes []doc.Note) error 
 			edits = append(edits, f.Format.Uncomment(d, n, n.Text))
 		}
 	}
-	edits = append(edits, f.Format.Detach(d))
+	edits = append(edits, f.Format.Detach(d)...)
 	f.plain = doc.Apply(d.Src, edits)
 	if len(structural) == 0 && !d.Wrapped() {
 		return nil

@@ -34,6 +34,7 @@ func derive(dataKey []byte, purpose string) []byte {
 // specifies it. Every item starts with a byte that says what it is and every
 // string has its length before it, so no two files have one encoding.
 type sealer struct {
+	doc *doc.Document
 	mac hash.Hash
 	buf []byte
 
@@ -44,25 +45,30 @@ type sealer struct {
 	covered       map[*doc.Node]bool
 }
 
-// sealOf returns the seal, 32 bytes, of a decrypted tree whose nodes are marked
+// sealOf returns the seal, 32 bytes, of a decrypted document whose nodes are marked
 // as encrypted or not, and the metadata around it.
-func sealOf(dataKey []byte, format string, roots []*doc.Node, meta doc.Fields, m *Metadata) []byte {
+func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *Metadata) []byte {
 	key := derive(dataKey, purposeSeal)
 	defer clear(key)
 	s := &sealer{
+		doc:           d,
 		mac:           hmac.New(sha256.New, key),
 		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "",
 		onlyEncrypted: m.MACOnlyEncrypted,
 	}
 	if s.onlyEncrypted {
 		s.covered = map[*doc.Node]bool{}
-		for _, r := range roots {
+		for _, r := range d.Roots {
 			s.cover(r)
 		}
 	}
 	s.str('F', format)
-	for _, r := range roots {
-		s.byte('D')
+	for i, r := range d.Roots {
+		if i > 0 && r.Type == doc.Null {
+			s.byte('N')
+		} else {
+			s.byte('D')
+		}
 		s.str('T', r.Mark)
 		s.node(r)
 	}
@@ -73,9 +79,9 @@ func sealOf(dataKey []byte, format string, roots []*doc.Node, meta doc.Fields, m
 	return s.mac.Sum(nil)
 }
 
-// cover notes which nodes hold something encrypted.
+// cover notes which nodes hold something encrypted or a comment that may say what is.
 func (s *sealer) cover(n *doc.Node) bool {
-	c := n.Encrypted && (n.Kind == doc.Scalar || n.Kind == doc.Comment)
+	c := n.Encrypted && (n.Kind == doc.Scalar || n.Kind == doc.Comment) || n.Kind == doc.Comment && s.allComments
 	for _, item := range n.Items {
 		if s.cover(item) {
 			c = true
@@ -115,6 +121,7 @@ func (s *sealer) node(n *doc.Node) {
 		}
 		s.byte(encrypted)
 		s.str(valueCode[n.Type], n.Text)
+		s.str('W', s.doc.Form(n))
 	case doc.Map, doc.List:
 		if n.Kind == doc.Map {
 			s.byte('M')
@@ -125,11 +132,15 @@ func (s *sealer) node(n *doc.Node) {
 			switch {
 			case s.onlyEncrypted && !s.covered[c]:
 			case c.Kind == doc.Comment:
-				if c.Encrypted {
+				switch {
+				case c.Encrypted:
 					s.str('#', c.Text)
-				} else if s.allComments {
+				case s.allComments:
 					s.str('%', c.Text)
+				default:
+					continue
 				}
+				s.str('W', s.doc.Form(c))
 			default:
 				if n.Kind == doc.Map {
 					s.str('K', c.Key)

@@ -302,4 +302,3 @@ func TestSopsReadsCorpus(t *testing.T) {
 		}
 	}
 }
-

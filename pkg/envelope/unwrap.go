@@ -56,7 +56,7 @@ func unwrapDataKey(ctx context.Context, m *Metadata, table keys.Table, right fun
 			need = len(m.Groups)
 		}
 		if need < 2 || need > len(m.Groups) {
-			return nil, false, fmt.Errorf("shamir_threshold is %d, for %d key groups", need, len(m.Groups))
+			return nil, false, &IntegrityError{Msg: fmt.Sprintf("shamir_threshold is %d, for %d key groups", need, len(m.Groups))}
 		}
 	}
 	fail := &NoKeyError{Groups: len(m.Groups), Need: need}

@@ -13,6 +13,10 @@ import (
 // Open decrypts a file and checks its integrity. A file without a seal is refused
 // where the config in force for it demands one. The caller wipes the file.
 func (s Setup) Open(ctx context.Context, src Source) (*envelope.File, error) {
+	return s.open(ctx, src, envelope.OpenOptions{})
+}
+
+func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*envelope.File, error) {
 	format := src.Format
 	if format == nil {
 		format = encryptedFormat(src.Name, src.Data)
@@ -23,7 +27,7 @@ func (s Setup) Open(ctx context.Context, src Source) (*envelope.File, error) {
 	if format == nil {
 		return nil, ErrNotEncrypted
 	}
-	f, err := envelope.Open(ctx, src.Data, format, s.Keys, envelope.OpenOptions{})
+	f, err := envelope.Open(ctx, src.Data, format, s.Keys, o)
 	if errors.Is(err, doc.ErrNoMetadata) || isSyntax(err) && !bytes.Contains(src.Data, []byte("sops")) {
 		return nil, ErrNotEncrypted
 	}

@@ -98,7 +98,7 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 		if previous.Format == nil {
 			previous.Format = encryptedFormat(o.Previous.Name, previous.Data)
 		}
-		old, err := s.Open(ctx, previous)
+		old, err := s.open(ctx, previous, envelope.OpenOptions{ForReuse: true})
 		if err != nil {
 			return nil, fmt.Errorf("the previous file: %w", err)
 		}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/kenvhq/kenv/pkg/kenv"
+	"github.com/spf13/cobra"
+)
+
+type decryptOptions struct {
+	fileOptions
+	extract string
+	path    kenv.Path
+}
+
+func newDecrypt(p *process) *cobra.Command {
+	o := &decryptOptions{}
+	cmd := &cobra.Command{
+		Use:   "decrypt [flags] FILE…",
+		Short: "Decrypt files",
+		Long: `Decrypt files, to standard output unless --in-place or --output says otherwise. The
+result is what was encrypted, byte for byte. Nothing is shown before all of the
+file was checked.
+
+With --extract PATH only what stands there is shown: a string as it is, without
+quotes or a line feed, anything else in the file's format. PATH is a.b[0] or
+["a"]["b"][0].
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
+failure.`,
+		Example: `  kenv decrypt secrets.yaml
+  kenv decrypt --extract db.password secrets.yaml
+  kenv decrypt --output-type json secrets.yaml`,
+	}
+	o.addFlags(cmd)
+	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")
+	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runDecrypt(cmd, p, o, files) }
+	return cmd
+}
+
+func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []string) error {
+	jobs, err := o.jobs(cmd, p.ui, files)
+	if err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("extract") {
+		if o.path, err = kenv.ParsePath(o.extract); err != nil {
+			return misused(cmd, "--extract: %w", err)
+		}
+		switch {
+		case o.inPlace:
+			return misused(cmd, "--extract with --in-place would replace the file by a part of it; use --output")
+		case len(jobs) > 1:
+			return misused(cmd, "--extract is for a single file")
+		}
+	}
+	return each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, j) })
+}
+
+func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error {
+	if err := j.read(p.ui); err != nil {
+		return err
+	}
+	f, err := p.setup().Open(ctx, j.source)
+	if err != nil {
+		return j.about(err)
+	}
+	defer f.Wipe()
+	var data []byte
+	if o.path != nil {
+		data, err = kenv.Extract(f, o.path, j.output)
+	} else {
+		data, err = kenv.Text(f, j.output)
+	}
+	if err != nil {
+		return j.about(err)
+	}
+	defer clear(data)
+	if j.to == "" && !j.anyway && isTerminal(p.ui.stdout) && !printable(data) {
+		return j.about(hinted{errors.New("its plaintext has control characters, which are not sent to a terminal"),
+			"write it to a file with -o FILE, or send it all the same with -o -"})
+	}
+	if err := j.write(p, data, kenv.WriteOptions{}); err != nil {
+		return err
+	}
+	if o.inPlace {
+		p.ui.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
+	}
+	return nil
+}
+
+// printable reports whether data is text that does nothing to a terminal but show.
+func printable(data []byte) bool {
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' {
+			return false
+		}
+		data = data[n:]
+	}
+	return true
+}

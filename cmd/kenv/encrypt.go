@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/kenvhq/kenv/pkg/kenv"
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+type encryptOptions struct {
+	fileOptions
+	keyOptions
+	kenv.EncryptOptions
+	previous string
+}
+
+func newEncrypt(p *process) *cobra.Command {
+	o := &encryptOptions{}
+	cmd := &cobra.Command{
+		Use:   "encrypt [flags] FILE…",
+		Short: "Encrypt files",
+		Long: `Encrypt files, to standard output unless --in-place or --output says otherwise.
+
+The master keys are those of --key (and --age), else those that the environment
+names (KENV_KEYS, SOPS_AGE_RECIPIENTS), else those of the first rule that covers
+the file in the nearest .kenv.yaml or .sops.yaml.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
+failure of the previous file, 5 the rules object.`,
+		Example: `  kenv encrypt -i secrets.yaml
+  kenv encrypt --key age1… -o secrets.enc.json secrets.json
+  kenv encrypt --previous secrets.enc.yaml -o secrets.enc.yaml plain.yaml`,
+	}
+	o.fileOptions.addFlags(cmd)
+	o.keyOptions.addFlags(cmd.Flags(), p.table)
+	addSelectorFlags(cmd.Flags(), &o.Selector)
+	f := cmd.Flags()
+	f.BoolVar(&o.MACOnlyEncrypted, "mac-only-encrypted", false, "protect the encrypted values only: those in clear may change")
+	f.IntVar(&o.Threshold, "shamir-secret-sharing-threshold", 0, "how many key groups are `needed` to decrypt; 0 is all of them")
+	f.StringVar(&o.previous, "previous", "", "keep the ciphertext of what is unchanged since this encrypted `file`")
+	f.BoolVar(&o.AllowUnencrypted, "allow-unencrypted", false, "allow that the rules select nothing for encryption")
+	f.BoolVar(&o.AcceptRecipients, "accept-recipients", false, "allow keys from the environment that the file's rule does not name")
+	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runEncrypt(cmd, p, o, files) }
+	return cmd
+}
+
+// keyOptions are the flags that name master keys: --key and, for each kind of key,
+// sops's own.
+type keyOptions struct {
+	names  []string
+	byKind []*kindFlag
+}
+
+type kindFlag struct {
+	prefix string
+	values []string
+}
+
+func (o *keyOptions) addFlags(f *pflag.FlagSet, table keys.Table) {
+	f.StringArrayVar(&o.names, "key", nil, "a master `key` to encrypt for; may be repeated")
+	for _, row := range table {
+		if row.Flag == "" {
+			continue
+		}
+		k := &kindFlag{prefix: row.Prefix}
+		o.byKind = append(o.byKind, k)
+		usage := fmt.Sprintf("master `keys` of kind %s, separated by commas, as for sops", row.Kind)
+		// The letters are sops's.
+		short := map[string]string{"age": "a", "kms": "k", "pgp": "p"}[row.Flag]
+		f.StringArrayVarP(&k.values, row.Flag, short, nil, usage)
+	}
+}
+
+func (o *keyOptions) all() []string {
+	list := append([]string(nil), o.names...)
+	for _, k := range o.byKind {
+		for _, value := range k.values {
+			for _, name := range strings.Split(value, ",") {
+				if name = strings.TrimSpace(name); name != "" {
+					list = append(list, k.prefix+name)
+				}
+			}
+		}
+	}
+	return list
+}
+
+func addSelectorFlags(f *pflag.FlagSet, s *envelope.Selector) {
+	f.StringVar(&s.UnencryptedSuffix, "unencrypted-suffix", "", "encrypt all but keys with this `suffix` (the default is _unencrypted)")
+	f.StringVar(&s.EncryptedSuffix, "encrypted-suffix", "", "encrypt only keys with this `suffix`")
+	f.StringVar(&s.UnencryptedRegex, "unencrypted-regex", "", "encrypt all but keys that match this `expression`")
+	f.StringVar(&s.EncryptedRegex, "encrypted-regex", "", "encrypt only keys that match this `expression`")
+	f.StringVar(&s.UnencryptedCommentRegex, "unencrypted-comment-regex", "", "encrypt all but what has a comment that matches this `expression`")
+	f.StringVar(&s.EncryptedCommentRegex, "encrypted-comment-regex", "", "encrypt only what has a comment that matches this `expression`")
+}
+
+func checkSelectorFlags(cmd *cobra.Command) error {
+	var given []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		for _, end := range []string{"encrypted-suffix", "encrypted-regex", "encrypted-comment-regex"} {
+			if f.Name == end || f.Name == "un"+end {
+				given = append(given, "--"+f.Name)
+			}
+		}
+	})
+	if len(given) > 1 {
+		return misused(cmd, "only one of %s can be given", strings.Join(given, " and "))
+	}
+	return nil
+}
+
+func runEncrypt(cmd *cobra.Command, p *process, o *encryptOptions, files []string) error {
+	if err := checkSelectorFlags(cmd); err != nil {
+		return err
+	}
+	jobs, err := o.jobs(cmd, p.ui, files)
+	if err != nil {
+		return err
+	}
+	o.Keys = o.keyOptions.all()
+	for _, name := range o.Keys {
+		if _, err := p.table.Parse(name); err != nil {
+			return misused(cmd, "%w", err)
+		}
+	}
+	switch {
+	case o.Threshold < 0:
+		return misused(cmd, "--shamir-secret-sharing-threshold is negative")
+	case o.previous != "" && len(jobs) > 1:
+		return misused(cmd, "--previous is for a single file")
+	case o.previous == "-":
+		return misused(cmd, "--previous is a file, not standard input")
+	case jobs[0].source.Name == "" && jobs[0].source.Format == nil:
+		return misused(cmd, "standard input needs --filename-override or --input-type, to tell its format")
+	}
+	return each(jobs, func(j *job) error { return o.encrypt(cmd.Context(), p, j) })
+}
+
+func (o *encryptOptions) encrypt(ctx context.Context, p *process, j *job) error {
+	if err := j.read(p.ui); err != nil {
+		return err
+	}
+	defer clear(j.source.Data)
+	options := o.EncryptOptions
+	options.Output = j.output
+	if o.previous != "" {
+		old, _, err := kenv.ReadFile(o.previous, kenv.MaxSize)
+		if err != nil {
+			return err
+		}
+		options.Previous = &kenv.Source{Name: o.previous, Data: old}
+	}
+	out, err := p.setup().Encrypt(ctx, j.source, options)
+	if err != nil {
+		return j.about(orWhole(err))
+	}
+	if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+		return err
+	}
+	if out.FreshKey != "" {
+		p.ui.warnf("%s: a new data key was taken: %s", j.name, out.FreshKey)
+	}
+	p.ui.notef("%s: encrypted for %s", j.name, audience(out))
+	if j.to == "" && j.name != stdinName {
+		p.ui.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
+	}
+	return nil
+}
+
+// orWhole adds to an error about a file's syntax that the file can be encrypted
+// without looking at that.
+func orWhole(err error) error {
+	switch {
+	case errors.Is(err, doc.ErrReserved):
+		return hinted{err, "rename that key, or encrypt the file as a whole: --input-type binary"}
+	case errors.Is(err, kenv.ErrFormat), as[*doc.SyntaxError](err), as[*envelope.CannotHoldError](err):
+		return hinted{err, "to encrypt it as a whole, whatever is in it: --input-type binary"}
+	}
+	return err
+}
+
+// audience says who can decrypt a file.
+func audience(e *kenv.Encrypted) string {
+	var groups []string
+	for _, g := range e.Recipients {
+		var names []string
+		for _, n := range g {
+			names = append(names, keys.Short(n))
+		}
+		groups = append(groups, strings.Join(names, ", "))
+	}
+	if len(groups) == 1 {
+		return groups[0]
+	}
+	need := e.Threshold
+	if need == 0 {
+		need = len(groups)
+	}
+	return fmt.Sprintf("%d of %d key groups: %s", need, len(groups), strings.Join(groups, "; "))
+}

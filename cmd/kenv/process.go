@@ -1,0 +1,102 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/kenvhq/kenv/pkg/kenv"
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/keys/all"
+)
+
+// A process is what commands share: the person, the environment, signals.
+type process struct {
+	ui     *ui
+	env    keys.Env
+	table  keys.Table
+	config string // as given by flag
+
+	busy     sync.Mutex // held while a file is being written
+	signals  chan os.Signal
+	ended    atomic.Int32 // the signal that ends the process
+	coreDump func()       // allows core dumps again, as far as they were
+}
+
+func newProcess() *process {
+	p := &process{ui: newUI(), signals: make(chan os.Signal, 1), coreDump: forbidCoreDumps()}
+	home, _ := os.UserHomeDir() // "" is an answer, too
+	p.env = keys.Env{
+		Getenv:       os.Getenv,
+		HomeDir:      home,
+		ConfigDir:    configDir(home),
+		Prompt:       p.ui.prompt,
+		Warn:         p.ui.warnf,
+		AllowPlugins: true,
+	}
+	p.table = all.Table(p.env)
+	p.listen()
+	return p
+}
+
+func configDir(home string) string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "kenv")
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, ".config", "kenv")
+}
+
+// listen makes a signal end the process at once, but for a file that is being
+// written: that is finished first. Signals that whoever started kenv has it ignore
+// stay ignored.
+func (p *process) listen() {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) {
+			signal.Notify(p.signals, s)
+		}
+	}
+	go func() {
+		s, ok := (<-p.signals).(syscall.Signal)
+		if !ok {
+			return
+		}
+		p.ended.Store(int32(s))
+		p.busy.Lock() // and never unlocked: nothing is written any more
+		p.ui.restoreTerminal()
+		os.Exit(128 + int(s))
+	}()
+}
+
+// close stops listening. A signal that came meanwhile decides on the exit code.
+func (p *process) close(code int) int {
+	signal.Stop(p.signals)
+	close(p.signals)
+	if s := p.ended.Load(); s != 0 {
+		return 128 + int(s)
+	}
+	return code
+}
+
+// uninterrupted runs what writes a file.
+func (p *process) uninterrupted(write func() error) error {
+	p.busy.Lock()
+	defer p.busy.Unlock()
+	return write()
+}
+
+// setup is what pkg/kenv needs. It is made when flags have been read.
+func (p *process) setup() kenv.Setup {
+	config := p.config
+	for _, name := range []string{"KENV_CONFIG", "SOPS_CONFIG"} {
+		if config == "" {
+			config = os.Getenv(name)
+		}
+	}
+	return kenv.Setup{Keys: p.table, Getenv: os.Getenv, Config: config}
+}

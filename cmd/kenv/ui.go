@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/fatih/color"
+	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/kenvhq/kenv/pkg/kenv"
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/run"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// This file is the only one that prints, asks, colours and chooses exit codes.
+// Data goes to standard output. Words go to standard error and begin with "kenv:"
+// if something is wrong, without a capital and without a full stop; what to do
+// about it follows on a line that begins with "hint:". Text from files is shown
+// with its control characters escaped. Questions are asked on the terminal itself,
+// so that standard input and output stay free for data.
+
+// The exit codes.
+const (
+	exitOK        = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitNoKey     = 3
+	exitIntegrity = 4
+	exitPolicy    = 5
+
+	exitExecFailed    = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
+)
+
+type ui struct {
+	stdin, stdout, stderr *os.File
+
+	asking  sync.Mutex
+	restore func() // turns the terminal's echo on again; nil when it is on
+}
+
+func newUI() *ui {
+	return &ui{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+}
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// paint colours a word of a message, on a terminal whose user wants that.
+func (u *ui) paint(word string, attributes ...color.Attribute) string {
+	c := color.New(attributes...)
+	if os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(u.stderr) {
+		c.EnableColor()
+	} else {
+		c.DisableColor()
+	}
+	return c.Sprint(word)
+}
+
+// print writes data.
+func (u *ui) print(data []byte) error {
+	if _, err := u.stdout.Write(data); err != nil {
+		return fmt.Errorf("cannot write to standard output: %w", err)
+	}
+	return nil
+}
+
+// printf writes a line of words that are a command's result.
+func (u *ui) printf(format string, args ...any) error {
+	return u.print([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+// sayf writes a line of words, whoever reads them.
+func (u *ui) sayf(format string, args ...any) {
+	fmt.Fprintln(u.stderr, escape(fmt.Sprintf(format, args...)))
+}
+
+// notef writes a line of words for a person only.
+func (u *ui) notef(format string, args ...any) {
+	if isTerminal(u.stderr) {
+		u.sayf(format, args...)
+	}
+}
+
+// warnf writes a line about something that may be wrong.
+func (u *ui) warnf(format string, args ...any) {
+	fmt.Fprintln(u.stderr, u.paint("kenv:", color.FgYellow), escape(fmt.Sprintf(format, args...)))
+}
+
+// fail reports an error. Errors of several files are reported one by one.
+func (u *ui) fail(err error) {
+	if list := (failures)(nil); errors.As(err, &list) {
+		for _, err := range list {
+			u.fail(err)
+		}
+		return
+	}
+	fmt.Fprintln(u.stderr, u.paint("kenv:", color.FgRed), escape(describe(err)))
+	if h := hint(err); h != "" {
+		fmt.Fprintln(u.stderr, u.paint("hint:", color.FgCyan), escape(h))
+	}
+}
+
+// exit reports an error, if it is one, and returns the exit code for it.
+func (u *ui) exit(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) && ended.ExitCode() >= 0 {
+		return ended.ExitCode() // a program that kenv started has said what there is to say
+	}
+	u.fail(err)
+	return exitCode(err)
+}
+
+// prompt asks on the terminal, without echo.
+func (u *ui) prompt(_ context.Context, text string) ([]byte, error) {
+	in, out, err := openTerminal()
+	if err != nil {
+		return nil, keys.ErrNoTerminal
+	}
+	defer in.Close()
+	defer out.Close()
+	fd := int(in.Fd())
+	state, err := term.GetState(fd)
+	if err != nil {
+		return nil, keys.ErrNoTerminal
+	}
+	u.onInterrupt(func() { term.Restore(fd, state); fmt.Fprintln(out) })
+	defer u.onInterrupt(nil)
+	fmt.Fprint(out, escape(text))
+	answer, err := term.ReadPassword(fd)
+	fmt.Fprintln(out)
+	if err != nil {
+		return nil, fmt.Errorf("reading from the terminal: %w", err)
+	}
+	return answer, nil
+}
+
+func (u *ui) onInterrupt(restore func()) {
+	u.asking.Lock()
+	defer u.asking.Unlock()
+	u.restore = restore
+}
+
+func (u *ui) restoreTerminal() {
+	u.asking.Lock()
+	defer u.asking.Unlock()
+	if u.restore != nil {
+		u.restore()
+	}
+}
+
+// escape makes text from elsewhere safe to show: control characters, the marks
+// that reorder text, and bytes that are no text are shown as \x1b or \u202e. Line
+// feeds and tabs stay.
+func escape(s string) string {
+	dangerous := func(r rune) bool {
+		return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) || r == utf8.RuneError
+	}
+	if !strings.ContainsFunc(s, dangerous) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case !dangerous(r):
+			b.WriteRune(r)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// quote spells a file's name for a shell.
+func quote(name string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("_-./:@%+=,~", r)
+	}
+	if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
+}
+
+// A usageError is a command line that makes no sense.
+type usageError struct {
+	command string // "kenv encrypt"
+	err     error
+	hint    string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// misused returns a usageError.
+func misused(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{command: cmd.CommandPath(), err: fmt.Errorf(format, args...)}
+}
+
+// A hinted is an error and what to do about it.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+// A fileError is an error about a file.
+type fileError struct {
+	name string
+	err  error
+}
+
+func (e *fileError) Error() string { return e.name + ": " + e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+// failures are the errors of several files, in their order.
+type failures []error
+
+func (f failures) Error() string   { return errors.Join(f...).Error() }
+func (f failures) Unwrap() []error { return f }
+
+// An execError is an error that kept a program from being started.
+type execError struct{ error }
+
+func (e execError) Unwrap() error { return e.error }
+
+// exitCode maps an error to an exit code; of several errors the first counts.
+func exitCode(err error) int {
+	if list := (failures)(nil); errors.As(err, &list) {
+		return exitCode(list[0])
+	}
+	is := func(targets ...error) bool {
+		return slices.ContainsFunc(targets, func(t error) bool { return errors.Is(err, t) })
+	}
+	switch {
+	case as[execError](err):
+		switch {
+		case is(run.ErrNotFound):
+			return exitNotFound
+		case is(run.ErrNotExecutable):
+			return exitNotExecutable
+		}
+		return exitExecFailed
+	case as[*usageError](err):
+		return exitUsage
+	case as[*envelope.IntegrityError](err), is(envelope.ErrUnsealed):
+		return exitIntegrity
+	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
+		return exitNoKey
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted):
+		return exitPolicy
+	}
+	return exitFailed
+}
+
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// noRuleAdvice is the last line of what a config.NoRuleError says.
+const noRuleAdvice = "add the file to a rule, or give the keys with --key"
+
+// describe returns what an error says, for a person.
+func describe(err error) string {
+	if as[*config.NoRuleError](err) {
+		return strings.TrimSuffix(err.Error(), "\n"+noRuleAdvice)
+	}
+	noKey := (*envelope.NoKeyError)(nil)
+	if !errors.As(err, &noKey) {
+		return err.Error()
+	}
+	head, _, _ := strings.Cut(err.Error(), "\n")
+	var b strings.Builder
+	b.WriteString(head)
+	// Keys of one kind are looked for in the same places, so these come once.
+	var looked []string
+	for _, f := range noKey.Failures {
+		why := f.Err
+		if notHere := (*keys.NotHereError)(nil); errors.As(f.Err, &notHere) {
+			why = keys.ErrNotHere
+			for _, place := range notHere.Looked {
+				if !slices.Contains(looked, place) {
+					looked = append(looked, place)
+				}
+			}
+		}
+		fmt.Fprintf(&b, "\n  %s: %v", keys.Short(f.Name), why)
+	}
+	if len(looked) > 0 {
+		b.WriteString("\n  looked in:")
+		for _, place := range looked {
+			b.WriteString("\n    " + place)
+		}
+	}
+	return b.String()
+}
+
+// hint returns what to type next after an error, or "".
+func hint(err error) string {
+	name := "FILE"
+	if f := (*fileError)(nil); errors.As(err, &f) && f.name != stdinName {
+		name = quote(f.name)
+	}
+	usage := (*usageError)(nil)
+	given := hinted{}
+	integrity := (*envelope.IntegrityError)(nil)
+	switch {
+	case errors.As(err, &given):
+		return given.hint
+	case errors.As(err, &usage):
+		if usage.hint != "" {
+			return usage.hint
+		}
+		return usage.command + " --help"
+	case errors.Is(err, kenv.ErrAlreadyEncrypted):
+		return "to encrypt it anew: kenv decrypt -i " + name + ", then kenv encrypt -i " + name
+	case errors.Is(err, kenv.ErrNotEncrypted):
+		return "to encrypt it: kenv encrypt -i " + name
+	case as[*envelope.NoKeyError](err):
+		return "put your identity into one of these places, or ask somebody who can decrypt the file to encrypt it for your key as well"
+	case errors.As(err, &integrity) && integrity.SealGone:
+		return "sops updatekeys does this innocently; if that was it, decrypt the file with sops and encrypt it again, else restore it from version control"
+	case integrity != nil:
+		return "restore it from version control: somebody without the file's key changed it"
+	case errors.Is(err, envelope.ErrUnsealed):
+		return "sops wrote it last; decrypt it with sops and encrypt it with kenv if you trust what it says"
+	case errors.Is(err, kenv.ErrNoKeys):
+		return "kenv init sets up a key; or name one: --key age1…"
+	case as[*kenv.RecipientsError](err):
+		return "add it to the rule, name it with --key, or accept it with --accept-recipients"
+	case errors.Is(err, envelope.ErrNothingEncrypted):
+		return "change the rule, or keep the file as it is with --allow-unencrypted"
+	case as[*config.NoRuleError](err):
+		return noRuleAdvice
+	}
+	return ""
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"runtime"
+
+	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/spf13/cobra"
+)
+
+func newVersion(p *process) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArguments,
+		RunE:  func(*cobra.Command, []string) error { return printVersion(p) },
+	}
+}
+
+func printVersion(p *process) error {
+	return p.ui.printf("kenv %s\nfile format: sops %s\n%s %s/%s",
+		version, envelope.SopsVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
