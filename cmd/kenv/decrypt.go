@@ -46,7 +46,7 @@ func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []strin
 	if err != nil {
 		return err
 	}
-	if cmd.Flags().Changed("extract") {
+	if o.extract != "" {
 		if o.path, err = kenv.ParsePath(o.extract); err != nil {
 			return misused(cmd, "--extract: %w", err)
 		}

@@ -78,18 +78,25 @@ func (o *keyOptions) addFlags(f *pflag.FlagSet, table keys.Table) {
 	}
 }
 
-func (o *keyOptions) all() []string {
-	list := append([]string(nil), o.names...)
+// all returns the key strings that the flags give, in canonical spelling.
+func (o *keyOptions) all(cmd *cobra.Command, table keys.Table) ([]string, error) {
+	given := append([]string(nil), o.names...)
 	for _, k := range o.byKind {
 		for _, value := range k.values {
 			for _, name := range strings.Split(value, ",") {
-				if name = strings.TrimSpace(name); name != "" {
-					list = append(list, k.prefix+name)
-				}
+				given = append(given, k.prefix+strings.TrimSpace(name))
 			}
 		}
 	}
-	return list
+	var list []string
+	for _, name := range given {
+		k, err := table.Parse(name)
+		if err != nil {
+			return nil, misused(cmd, "%w", err)
+		}
+		list = append(list, k.Name())
+	}
+	return list, nil
 }
 
 func addSelectorFlags(f *pflag.FlagSet, s *envelope.Selector) {
@@ -124,11 +131,8 @@ func runEncrypt(cmd *cobra.Command, p *process, o *encryptOptions, files []strin
 	if err != nil {
 		return err
 	}
-	o.Keys = o.keyOptions.all()
-	for _, name := range o.Keys {
-		if _, err := p.table.Parse(name); err != nil {
-			return misused(cmd, "%w", err)
-		}
+	if o.Keys, err = o.keyOptions.all(cmd, p.table); err != nil {
+		return err
 	}
 	switch {
 	case o.Threshold < 0:

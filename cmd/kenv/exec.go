@@ -39,15 +39,18 @@ executed, 127 if it is not found.`,
 		case n == len(args):
 			return execError{misused(cmd, "no command is named after --")}
 		}
-		if err := runExec(cmd.Context(), p, args[:n], args[n:], unsafe); err != nil {
-			return execError{err}
-		}
-		return nil
+		return runExec(cmd.Context(), p, args[:n], args[n:], unsafe)
 	}
 	return cmd
 }
 
-func runExec(ctx context.Context, p *process, files, argv []string, unsafe bool) error {
+// runExec returns only if the command has ended or could not be started.
+func runExec(ctx context.Context, p *process, files, argv []string, unsafe bool) (err error) {
+	defer func() {
+		if err != nil {
+			err = execError{err}
+		}
+	}()
 	var vars []run.Var
 	for _, name := range files {
 		more, err := variables(ctx, p, name)
@@ -58,7 +61,6 @@ func runExec(ctx context.Context, p *process, files, argv []string, unsafe bool)
 	}
 	base := os.Environ()
 	if unsafe {
-		var err error
 		if base, vars, err = setUnsafe(base, vars); err != nil {
 			return err
 		}

@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -184,11 +186,12 @@ func TestInterruptWhileWriting(t *testing.T) {
 	}
 }
 
-// An interrupt at any other time ends kenv at once.
+// An interrupt at any other time ends kenv at once. While it runs, it leaves no core
+// dump, whatever the shell allows.
 func TestInterruptWhileReading(t *testing.T) {
 	v := newVictim(t, 1)
 	for delay := 50 * time.Millisecond; ; delay *= 2 {
-		cmd := exec.Command(v.kenv, "decrypt", "-")
+		cmd := exec.Command("sh", "-c", `ulimit -c 1; exec "$0" decrypt -`, v.kenv)
 		if _, err := cmd.StdinPipe(); err != nil {
 			t.Fatal(err)
 		}
@@ -196,11 +199,18 @@ func TestInterruptWhileReading(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(delay)
+		limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
 		code := exitCodeOf(t, cmd.Wait())
 		if code == 130 {
+			if !regexp.MustCompile(`(?m)^Max core file size +0 `).Match(limits) {
+				t.Errorf("core dumps were allowed:\n%s", limits)
+			}
 			return
 		}
 		// Before it listens, the signal itself ends it; a slow machine needs longer.

@@ -8,6 +8,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // stdinName is what messages call standard input.
@@ -44,6 +45,9 @@ type job struct {
 
 // jobs finds every contradiction in the flags before a file is touched.
 func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, error) {
+	if err := noEmptyFlags(cmd); err != nil {
+		return nil, err
+	}
 	if len(files) == 0 {
 		if isTerminal(u.stdin) {
 			return nil, misused(cmd, "name a file; - is standard input")
@@ -116,6 +120,17 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 		jobs = append(jobs, j)
 	}
 	return jobs, nil
+}
+
+// noEmptyFlags refuses flags with an empty value, which come of shell variables
+// that are not set: --output "$OUT" must not mean standard output.
+func noEmptyFlags(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
+			err = misused(cmd, "the value of --%s is empty", f.Name)
+		}
+	})
+	return err
 }
 
 func sameFile(a, b string) bool {

@@ -16,6 +16,7 @@ import (
 
 func newInit(p *process) *cobra.Command {
 	var postQuantum bool
+	var named keyOptions
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Set up a key and a config, as far as they are missing",
@@ -24,17 +25,26 @@ for it unless a config is in force in this directory already. Nothing is ever
 overwritten.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runInit(cmd.Context(), p, postQuantum)
+			keys, err := named.all(cmd, p.table)
+			if err != nil {
+				return err
+			}
+			return runInit(cmd.Context(), p, keys, postQuantum)
 		},
 	}
+	cmd.Flags().StringArrayVar(&named.names, "key", nil, "write this master `key` into the config, and look for no identity; may be repeated")
 	cmd.Flags().BoolVar(&postQuantum, "pq", false, "make a post-quantum key, whose names are 2,000 characters long")
 	return cmd
 }
 
-func runInit(ctx context.Context, p *process, postQuantum bool) error {
-	mine, err := ownRecipients(ctx, p, postQuantum)
-	if err != nil {
-		return err
+func runInit(ctx context.Context, p *process, named []string, postQuantum bool) error {
+	mine, written := named, named
+	if len(named) == 0 {
+		var err error
+		if mine, err = ownRecipients(ctx, p, postQuantum); err != nil {
+			return err
+		}
+		written = mine[:1]
 	}
 	inForce, err := config.Find(filepath.Join(".", "secrets.yaml"))
 	if err != nil {
@@ -43,7 +53,7 @@ func runInit(ctx context.Context, p *process, postQuantum bool) error {
 	if inForce == "" {
 		nothing := kenv.Stamp{}
 		err = p.uninterrupted(func() error {
-			return kenv.Replace(config.Name, config.Render(mine[:1]), kenv.WriteOptions{Ciphertext: true, Perm: 0o666, Expect: &nothing})
+			return kenv.Replace(config.Name, config.Render(written), kenv.WriteOptions{Ciphertext: true, Perm: 0o666, Expect: &nothing})
 		})
 		if err != nil {
 			return err
@@ -77,7 +87,7 @@ func ownRecipients(ctx context.Context, p *process, postQuantum bool) ([]string,
 	if len(unknown) > 0 {
 		return nil, hinted{
 			fmt.Errorf("there may be an identity in %s, and what its public key is cannot be told without asking", strings.Join(unknown, ", ")),
-			fmt.Sprintf("write %s yourself, with these two lines below creation_rules: - path_regex: secrets and keys: [age1…]", config.Name),
+			"name its public key: kenv init --key age1…",
 		}
 	}
 	path := age.IdentityFile(p.env)

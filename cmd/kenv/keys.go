@@ -27,7 +27,10 @@ func newKeysGenerate(p *process) *cobra.Command {
 by which the key is named, is in the comment above it and on standard error.`,
 		Example: `  kenv keys generate -o ~/.config/kenv/age/keys.txt`,
 		Args:    noArguments,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := noEmptyFlags(cmd); err != nil {
+				return err
+			}
 			return runKeysGenerate(p, output, postQuantum)
 		},
 	}

@@ -56,6 +56,9 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	}
 	if len(notes) > 0 {
 		d, err := f.shape(body)
+		if err == nil && !sameData(roots, d.Roots) {
+			err = ErrRung
+		}
 		return d, notes, err
 	}
 	d, err := y.document(roots)
@@ -275,8 +278,11 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot follow this YAML: %w", err)
 	}
-	if len(y.blocks) == 0 || y.blocks[0].doc != 0 {
+	if len(y.blocks) == 0 {
 		return nil, ErrNoMetadata
+	}
+	if i := y.blocks[0].doc; i > 0 {
+		return nil, fmt.Errorf("the metadata is in document %d, not in the first", i+1)
 	}
 	if y.blocks[0].value.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("the key %q is not a mapping", metaKey)
@@ -606,7 +612,23 @@ func restated(f Format, src []byte, roots []*Node) (*Document, []Note, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if !sameData(roots, d.Unwrap()) {
+		return nil, nil, ErrRung
+	}
 	return d, []Note{{Kind: NoteWhole, Text: deflate(src)}}, nil
+}
+
+// sameData reports whether the documents of one text hold what those of another
+// do. An empty document counts as an empty map.
+func sameData(a, b []*Node) bool {
+	return slices.EqualFunc(a, b, func(a, b *Node) bool {
+		if a.Type == Null || b.Type == Null {
+			return a.Type == b.Type && !hasItems(a) && !hasItems(b)
+		}
+		x, y := *a, *b
+		x.Key, y.Key = "", "" // of what was under RootKey
+		return Equal(&x, &y)
+	})
 }
 
 func deflate(src []byte) string {

@@ -63,6 +63,8 @@ type yamlText struct {
 	special  bool
 	alias    bool
 
+	keyAnchors []*yaml.Node // keys that have one
+
 	doc        int         // the document being read
 	blocks     []metaBlock // at most one a document
 	afterBlock bool        // keys follow one
@@ -522,7 +524,7 @@ func (y *yamlText) expand(n *yaml.Node) (*Node, error) {
 			if err != nil {
 				return nil, err
 			}
-			k, _, err := yamlKey(key)
+			k, _, err := y.key(key)
 			if err != nil {
 				return nil, err
 			}
@@ -659,7 +661,7 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 	if root && seen {
 		y.afterBlock = true
 	}
-	text, kind, err := yamlKey(key)
+	text, kind, err := y.key(key)
 	if err != nil {
 		return nil, err
 	}
@@ -679,6 +681,9 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 		y.special = true
 	}
 	if m := mark(key); m != "" {
+		if key.Anchor != "" {
+			y.keyAnchors = append(y.keyAnchors, key)
+		}
 		item.Mark = m + "\x00" + item.Mark
 		y.special = true
 	}
@@ -730,12 +735,16 @@ func (y *yamlText) keySpan(key *yaml.Node, flow bool, indent int) (Span, style, 
 	}
 }
 
-// yamlKey returns the string that sops sees in a key, and what is special about
-// it: badKey when sops would refuse it.
-func yamlKey(key *yaml.Node) (string, style, error) {
+// key returns the string that sops sees in a key, and what is special about it:
+// badKey when sops would refuse it. A key stays readable, so an alias may be one
+// only if it stands for a key.
+func (y *yamlText) key(key *yaml.Node) (string, style, error) {
 	switch key.Kind {
 	case yaml.AliasNode:
-		s, _, err := yamlKey(key.Alias)
+		if !slices.Contains(y.keyAnchors, key.Alias) {
+			return "", 0, ErrRung
+		}
+		s, _, err := y.key(key.Alias)
 		return s, badKey, err
 	case yaml.ScalarNode:
 		if key.Tag == "!!merge" {

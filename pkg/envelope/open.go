@@ -161,8 +161,13 @@ type opening struct {
 
 func inspect(src []byte, f doc.Format) (*opening, error) {
 	d, err := f.Parse(src)
-	if err != nil {
+	var syntax *doc.SyntaxError
+	switch {
+	case errors.As(err, &syntax), errors.Is(err, doc.ErrNoMetadata), errors.Is(err, doc.ErrEmpty):
 		return nil, err
+	case err != nil:
+		// It has metadata, and nothing writes such a file.
+		return nil, &IntegrityError{Msg: err.Error()}
 	}
 	o := &opening{format: f, doc: d}
 	if k, ok := d.Meta.Get(kenvField).(doc.Fields); ok && k.Get(sealField) != nil {

@@ -83,7 +83,7 @@ func (p Path) String() string {
 		switch {
 		case s.List:
 			fmt.Fprintf(&b, "[%d]", s.Index)
-		case s.Key == "" || strings.ContainsAny(s.Key, ".[]\"' \t\r\n"):
+		case s.Key == "" || strings.ContainsAny(s.Key, ".["):
 			quote := `"`
 			if strings.Contains(s.Key, `"]`) {
 				quote = `'`
@@ -195,7 +195,7 @@ func describe(n *doc.Node) string {
 
 // near returns up to three keys of a map that a mistyped one may stand for.
 func near(m *doc.Node, key string, found *doc.Node) []string {
-	const longest = 100 // a longer key is not typed, and comparing takes time
+	const longest = 50 // a longer key is hardly typed, and comparing takes time
 	if found != nil || len(key) > longest {
 		return nil
 	}
@@ -208,6 +208,7 @@ func near(m *doc.Node, key string, found *doc.Node) []string {
 		if n.Kind == doc.Comment || len(n.Key) > longest {
 			continue
 		}
+		// At most a quarter of the letters may be wrong.
 		if d := distance(strings.ToLower(key), strings.ToLower(n.Key)); d <= 1+len(key)/4 && d < len(key) {
 			list = append(list, candidate{n.Key, d})
 		}

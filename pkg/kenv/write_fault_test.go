@@ -30,7 +30,7 @@ func (c replacing) command(t *testing.T, check func(t testing.TB, r faulttest.Re
 		t.Fatal(err)
 	}
 	return faulttest.Command{
-		Args: []string{self, "-test.run=^TestHelper$"},
+		Args: []string{self},
 		Env:  env,
 		Setup: func(t testing.TB, dir string) {
 			if c.old != "" {

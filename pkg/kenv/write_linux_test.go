@@ -30,10 +30,10 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// helper returns a command that runs TestHelper in a process of its own.
+// helper returns a command that runs replaceHelper in a process of its own.
 func helper(path string, content string, more ...string) *exec.Cmd {
 	// By this path it also runs as a user who may not look into its directory.
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestHelper$")
+	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), helperEnv(path, content, more...)...)
 	return cmd
 }
@@ -47,19 +47,30 @@ const (
 	oftenAsTen   = "KENV_TEST_TIMES=10"
 )
 
-// size is the length to which TestHelper repeats its content: more than a page,
+// size is the length to which replaceHelper repeats its content: more than a page,
 // more than the small disk.
 const size = 100_000
 
 func whole(content string) string { return strings.Repeat(content, size/len(content)) }
 
-// TestHelper is no test: it is the process that other tests kill.
-func TestHelper(t *testing.T) {
-	path := os.Getenv("KENV_TEST_PATH")
-	if path == "" {
-		return
+// strace counts the calls of each thread, so the helper has to do all of its own
+// where those of its start are counted: in the first thread, which only an init
+// function can hold on to.
+func init() {
+	if os.Getenv("KENV_TEST_PATH") != "" {
+		runtime.LockOSThread()
 	}
-	runtime.LockOSThread() // so that strace counts all of its calls together
+}
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("KENV_TEST_PATH"); path != "" {
+		replaceHelper(path)
+	}
+	os.Exit(m.Run())
+}
+
+// replaceHelper is the process that tests kill.
+func replaceHelper(path string) {
 	times := 1
 	if os.Getenv("KENV_TEST_TIMES") != "" {
 		times = 10

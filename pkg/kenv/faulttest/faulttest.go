@@ -147,7 +147,8 @@ func (c Command) run(t *testing.T, strace, base string, options ...string) (Resu
 	args := append([]string{"-f", "-qq", "-y", "-s", "0", "-o", log}, options...)
 	cmd := exec.Command(strace, append(append(args, "--"), c.Args...)...)
 	var stderr bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(os.Environ(), c.Env...), &stderr
+	// A program built with the race detector else sleeps a second at its end.
+	cmd.Dir, cmd.Env, cmd.Stderr = dir, append(os.Environ(), append([]string{"GORACE=atexit_sleep_ms=0"}, c.Env...)...), &stderr
 	r := Result{Dir: dir, Err: cmd.Run(), Stderr: stderr.String()}
 	// strace ends as its program did.
 	if exit := new(exec.ExitError); errors.As(r.Err, &exit) {

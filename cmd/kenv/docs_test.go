@@ -1,0 +1,216 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/keys/all"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// fences returns what stands in a page's fenced blocks of a language.
+func fences(text, language string) []string {
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+// What README shows can be typed, and says what README says it does.
+func TestReadmeTour(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("bash is not installed")
+	}
+	_, tour, _ := strings.Cut(page(t, "README.md"), "\n## A tour")
+	tour, _, _ = strings.Cut(tour, "\n## ")
+	steps := fences(tour, "sh")
+	if len(steps) != 3 {
+		t.Fatalf("the tour has %d steps, want 3", len(steps))
+	}
+	dir := t.TempDir()
+	last := `
+		kenv decrypt new.yaml | diff before.yaml - || true
+		diff secrets.yaml new.yaml | grep -c '^>' || true`
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(steps, "\n")+last)
+	cmd.Dir = filepath.Join(dir, "project")
+	if err := os.Mkdir(cmd.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	for _, want := range []string{
+		"wrote .kenv.yaml",
+		"next: kenv encrypt -i secrets.yaml\nhunter2", // cmp found nothing to say
+		"s3cr3t\n",
+		"<     password: \"hunter2\"     # changed in March\n---\n>     password: \"hunter3\"     # changed in March\n",
+	} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the tour does not say %q, but\n%s", want, out)
+		}
+	}
+	secrets, err := os.ReadFile(filepath.Join(cmd.Dir, "secrets.yaml"))
+	if err != nil || !strings.Contains(string(secrets), `    password: "ENC[`) || strings.Contains(string(secrets), "hunter2") {
+		t.Errorf("secrets.yaml is not as shown (%v):\n%s", err, secrets)
+	}
+}
+
+// The commands and flags in the docs exist.
+func TestDocsCommands(t *testing.T) {
+	root := newRoot(&process{table: all.Table(keys.Env{})})
+	root.InitDefaultHelpFlag()
+	root.InitDefaultHelpCmd()
+	has := func(c *cobra.Command, flag string) bool {
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		set.AddFlagSet(c.Flags())
+		set.AddFlagSet(c.InheritedFlags())
+		if name, long := strings.CutPrefix(flag, "--"); long {
+			name, _, _ = strings.Cut(name, "=")
+			return set.Lookup(name) != nil
+		}
+		return set.ShorthandLookup(flag[1:2]) != nil
+	}
+	hasAnywhere := func(flag string) bool {
+		return slices.ContainsFunc(append(root.Commands(), root), func(c *cobra.Command) bool { return has(c, flag) })
+	}
+	span := regexp.MustCompile("`([^`\n]+)`")
+	flag := regexp.MustCompile(`^--[a-z]`)
+	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
+	found := 0
+	for _, name := range []string{"README.md", "docs/architecture.md", "docs/configuration.md", "docs/format.md"} {
+		text := page(t, name)
+		var snippets []string
+		for _, block := range fences(text, "sh") {
+			for line := range strings.Lines(block) {
+				for part := range strings.SplitSeq(line, "|") {
+					snippets = append(snippets, strings.TrimSpace(part))
+				}
+			}
+		}
+		for _, m := range span.FindAllStringSubmatch(text, -1) {
+			snippets = append(snippets, m[1])
+		}
+		for _, snippet := range snippets {
+			if flag.MatchString(snippet) && !hasAnywhere(strings.Fields(snippet)[0]) {
+				t.Errorf("%s: no command has the flag %s", name, snippet)
+			}
+			line, ok := strings.CutPrefix(snippet, "kenv ")
+			if !ok {
+				continue
+			}
+			found++
+			args := strings.Fields(end.ReplaceAllString(line, ""))
+			c, rest, err := root.Find(args)
+			if err != nil || c == root && !strings.HasPrefix(args[0], "-") {
+				t.Errorf("%s: there is no command %q", name, snippet)
+				continue
+			}
+			for _, arg := range rest {
+				if strings.HasPrefix(arg, "-") && arg != "-" && !has(c, arg) {
+					t.Errorf("%s: %q: no flag %s", name, snippet, arg)
+				}
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("found %d commands in the docs: does this test still see them?", found)
+	}
+}
+
+// The packages import what the table in docs/architecture.md allows, and each module
+// that they use directly has its sentence there.
+func TestArchitecture(t *testing.T) {
+	text := page(t, "docs/architecture.md")
+	const module = "github.com/kenvhq/kenv/"
+	allowed := map[string][]string{} // package → patterns of what it may import
+	code := regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(text) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		name := code.FindStringSubmatch(cells[1])[1]
+		allowed[name] = nil
+		for _, m := range code.FindAllStringSubmatch(cells[3], -1) {
+			allowed[name] = append(allowed[name], m[1])
+		}
+		if strings.TrimSpace(cells[3]) == "anything" {
+			allowed[name] = []string{"cmd/*", "pkg/*", "pkg/*/*"}
+		}
+	}
+	ruleOf := func(pkg string) ([]string, bool) {
+		if rule, ok := allowed[pkg]; ok {
+			return rule, true
+		}
+		rule, ok := allowed[filepath.ToSlash(filepath.Dir(pkg))+"/*"]
+		return rule, ok
+	}
+	list := func(args ...string) []string {
+		cmd := exec.Command("go", append([]string{"list"}, args...)...)
+		cmd.Dir = filepath.Join("..", "..")
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		return strings.Fields(string(out))
+	}
+	seen := 0
+	third := map[string]bool{}
+	for _, pkg := range list("./cmd/...", "./pkg/...") {
+		short := strings.TrimPrefix(pkg, module)
+		rule, ok := ruleOf(short)
+		if !ok {
+			t.Errorf("%s is not in the table", short)
+		}
+		for _, path := range list("-f", `{{join .Imports "\n"}}`, pkg) {
+			dep, ours := strings.CutPrefix(path, module)
+			if !ours {
+				third[path] = third[path] || strings.Contains(path, ".")
+				continue
+			}
+			seen++
+			if !slices.ContainsFunc(rule, func(pattern string) bool {
+				match, _ := filepath.Match(pattern, dep)
+				return match
+			}) {
+				t.Errorf("%s imports %s, which the table does not allow", short, dep)
+			}
+		}
+		for _, path := range list("-f", `{{join .TestImports "\n"}}{{"\n"}}{{join .XTestImports "\n"}}`, pkg) {
+			third[path] = third[path] || strings.Contains(path, ".") && !strings.HasPrefix(path, module)
+		}
+	}
+	if seen == 0 {
+		t.Error("no imports seen")
+	}
+	var direct []string
+	for path, is := range third {
+		if is {
+			direct = append(direct, path)
+		}
+	}
+	for _, path := range list(append([]string{"-f", "{{.Module.Path}}"}, direct...)...) {
+		if !strings.Contains(text, "`"+path+"`") {
+			t.Errorf("docs/architecture.md does not say what %s is for", path)
+		}
+	}
+}
