@@ -25,8 +25,8 @@ creation_rules:
 	for _, p := range DefaultPaths() {
 		b.WriteString("      - " + scalar(p) + "\n")
 	}
-	b.WriteString(`    # Each of these keys can decrypt. To let somebody in, add their key and run
-    # "kenv updatekeys" on the files that exist already.
+	b.WriteString(`    # Each of these keys can decrypt. To let somebody in, add their key and
+    # encrypt the files that exist already once more.
     keys:
 `)
 	for _, r := range recipients {

@@ -155,7 +155,8 @@ func yamlError(src []byte, err error) error {
 	if i := bytes.IndexByte(src[start:], '\n'); i >= 0 {
 		end = start + i
 	}
-	if len(src) < 1<<16 && end-start < 200 {
+	const effort = 1 << 20 // bytes to read again at most
+	if end*(end-start) < effort {
 		for i := start; i <= end; i++ {
 			var n yaml.Node
 			if probe := decodeFirst(src[:i], &n); probe != nil && probe.Error() == err.Error() {

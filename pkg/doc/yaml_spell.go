@@ -707,7 +707,7 @@ func (YAML) Emit(roots []*Node) ([]byte, error) {
 		}
 		switch {
 		case r.Kind == Map && hasItems(r):
-			if err := emitMap(&b, r, ""); err != nil {
+			if err := emitMap(&b, r, "", false); err != nil {
 				return nil, err
 			}
 		case r.Kind == List && hasItems(r):
@@ -737,7 +737,8 @@ func emitComment(b *strings.Builder, n *Node, pad string) {
 	b.WriteString(pad + "#" + strings.NewReplacer("\r", "", "\n", " ").Replace(n.Text) + "\n")
 }
 
-func emitMap(b *strings.Builder, n *Node, pad string) error {
+// emitMap writes a map's items. The first one may follow on a line begun already.
+func emitMap(b *strings.Builder, n *Node, pad string, begun bool) error {
 	for _, c := range n.Items {
 		if c.Kind == Comment {
 			emitComment(b, c, pad)
@@ -750,7 +751,11 @@ func emitMap(b *strings.Builder, n *Node, pad string) error {
 		if c.style&isMerge != 0 {
 			key = "<<"
 		}
-		b.WriteString(pad + key + ":")
+		if !begun {
+			b.WriteString(pad)
+		}
+		begun = false
+		b.WriteString(key + ":")
 		if err := emitValue(b, c, pad+"    "); err != nil {
 			return err
 		}
@@ -765,6 +770,13 @@ func emitList(b *strings.Builder, n *Node, pad string) error {
 			continue
 		}
 		b.WriteString(pad + "-")
+		if c.Kind == Map && hasItems(c) && c.Items[0].Kind != Comment {
+			b.WriteByte(' ')
+			if err := emitMap(b, c, pad+"  ", true); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := emitValue(b, c, pad+"    "); err != nil {
 			return err
 		}
@@ -776,7 +788,7 @@ func emitValue(b *strings.Builder, c *Node, pad string) error {
 	switch {
 	case c.Kind == Map && hasItems(c):
 		b.WriteByte('\n')
-		return emitMap(b, c, pad)
+		return emitMap(b, c, pad, false)
 	case c.Kind == List && hasItems(c):
 		b.WriteByte('\n')
 		return emitList(b, c, pad)
