@@ -22,9 +22,8 @@ func (JSON) Name() string { return "json" }
 const maxDepth = 10000
 
 type jsonText struct {
-	src  []byte
-	i    int
-	lone bool // a string has an escaped lone surrogate
+	src []byte
+	i   int
 }
 
 func (p *jsonText) fail(msg string) error {

@@ -575,16 +575,7 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	if bracket != 0 {
 		end++
 	}
-	addComments := func(text string, inline style) {
-		if !y.comments || text == "" {
-			return
-		}
-		for line := range strings.SplitSeq(text, "\n") {
-			if line != "" {
-				out.Items = append(out.Items, &Node{Kind: Comment, Text: line[1:], style: isComment | inline})
-			}
-		}
-	}
+	addComments := func(text string, in style) { out.Items = y.addComments(out.Items, text, in) }
 	if n.Kind == yaml.SequenceNode {
 		for _, c := range n.Content {
 			addComments(c.HeadComment, inList)
@@ -613,6 +604,16 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 				return nil, err
 			}
 			if item != nil {
+				if !leaf && y.comments && value.HeadComment+value.LineComment+value.FootComment != "" {
+					// The comments of a map or list are the first and last in it.
+					in := style(0)
+					if value.Kind == yaml.SequenceNode {
+						in = inList
+					}
+					before := y.addComments(nil, value.HeadComment, in)
+					before = y.addComments(before, value.LineComment, in)
+					item.Items = y.addComments(append(before, item.Items...), value.FootComment, in)
+				}
 				out.Items = append(out.Items, item)
 				end = max(end, item.Span.End, item.key.End)
 			}
@@ -635,6 +636,19 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	}
 	out.Span = Span{at, end}
 	return out, nil
+}
+
+// addComments appends a comment for each line of a text that the parser gives.
+func (y *yamlText) addComments(to []*Node, text string, in style) []*Node {
+	if !y.comments || text == "" {
+		return to
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if line != "" {
+			to = append(to, &Node{Kind: Comment, Text: line[1:], style: isComment | in})
+		}
+	}
+	return to
 }
 
 // pair builds one item of a mapping. It returns nil for the metadata block.
@@ -918,16 +932,7 @@ func (y *yamlText) roots() ([]*Node, error) {
 	for i, d := range y.docs {
 		root := &Node{Kind: Map, indent: -1}
 		var before, after []*Node
-		addComments := func(to *[]*Node, text string) {
-			if !y.comments || text == "" {
-				return
-			}
-			for line := range strings.SplitSeq(text, "\n") {
-				if line != "" {
-					*to = append(*to, &Node{Kind: Comment, Text: line[1:], style: isComment})
-				}
-			}
-		}
+		addComments := func(to *[]*Node, text string) { *to = y.addComments(*to, text, 0) }
 		addComments(&before, d.HeadComment)
 		addComments(&before, d.LineComment)
 		if len(d.Content) == 1 {

@@ -150,7 +150,27 @@ func plant(f doc.Format, src []byte) ([]byte, canaries, bool) {
 		walk(r)
 	}
 	text, err := f.Restore(doc.Apply(d.Src, edits), notes)
-	return text, c, err == nil && len(c) > 0
+	if err != nil || len(c) == 0 {
+		return nil, nil, false
+	}
+	// In a few odd places a value would become part of a key or anchor.
+	if d, _, err = f.Prepare(text, doc.Splice); err != nil {
+		return nil, nil, false
+	}
+	held := 0
+	var count func(n *doc.Node)
+	count = func(n *doc.Node) {
+		if n.Kind == doc.Comment || n.Kind == doc.Scalar {
+			held += strings.Count(n.Text, "Zq") + strings.Count(n.Text, "97")
+		}
+		for _, item := range n.Items {
+			count(item)
+		}
+	}
+	for _, r := range d.Roots {
+		count(r)
+	}
+	return text, c, held >= len(c)
 }
 
 // canaryPolicy encrypts everything.
