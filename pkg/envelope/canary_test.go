@@ -235,6 +235,45 @@ func TestNoCanaryLeaves(t *testing.T) {
 	}
 }
 
+// TestNoCanaryLeavesMutants: the same for texts that nobody would write.
+func TestNoCanaryLeavesMutants(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for _, f := range formats {
+		t.Run(f.Name(), func(t *testing.T) {
+			rungs := map[string]int{}
+			for _, path := range corpus(t, f.Name()) {
+				src, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, c, ok := plant(f, src)
+				if !ok || len(text) > 5000 {
+					continue
+				}
+				for range mutants(2) {
+					mutant := mutate(r, text)
+					sealed, err := Seal(t.Context(), mutant, f, canaryPolicy)
+					if err != nil {
+						continue
+					}
+					rungs[sealed.Rung.String()]++
+					d, _, err := f.Prepare(mutant, sealed.Rung)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got := c.butKeys(d).in(sealed.Data); got != "" {
+						t.Errorf("%v of %q leaks %q:\n%s", sealed.Rung, mutant, got, sealed.Data)
+					}
+				}
+			}
+			t.Log(rungs)
+			if rungs["splice"] < 50 {
+				t.Error("too few")
+			}
+		})
+	}
+}
+
 func canaryFiles(t *testing.T, f doc.Format) []string {
 	if f.Name() == "binary" {
 		files, err := filepath.Glob(filepath.Join(vectorDir, "binary", "*.plain.*"))
@@ -246,13 +285,15 @@ func canaryFiles(t *testing.T, f doc.Format) []string {
 	return corpus(t, f.Name())
 }
 
-// butKeys returns the canaries that no key of a document holds.
+// butKeys returns the canaries that no key, tag or anchor of a document holds.
 func (c canaries) butKeys(d *doc.Document) canaries {
 	rest := maps.Clone(c)
 	var walk func(n *doc.Node)
 	walk = func(n *doc.Node) {
-		for key := rest.raw([]byte(n.Key)); key != ""; key = rest.raw([]byte(n.Key)) {
-			delete(rest, key)
+		for _, readable := range []string{n.Key, n.Mark} {
+			for key := rest.raw([]byte(readable)); key != ""; key = rest.raw([]byte(readable)) {
+				delete(rest, key)
+			}
 		}
 		for _, item := range n.Items {
 			walk(item)
