@@ -69,7 +69,7 @@ func believeWhole(f Format, body []byte, n Note) ([]byte, bool) {
 func sameData(a, b []*Node) bool {
 	return slices.EqualFunc(a, b, func(a, b *Node) bool {
 		if a.Type == Null || b.Type == Null {
-			return a.Type == b.Type && !hasItems(a) && !hasItems(b)
+			return a.Type == b.Type
 		}
 		x, y := *a, *b
 		x.Key, y.Key = "", "" // of what was under RootKey

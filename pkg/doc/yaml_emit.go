@@ -22,6 +22,13 @@ func (YAML) Emit(roots []*Node) ([]byte, error) {
 				return nil, err
 			}
 		default:
+			for _, c := range r.Items {
+				emitComment(&b, c, "")
+			}
+			if r.Kind == Map && r.Type == Null {
+				b.WriteString("null\n") // an empty document
+				continue
+			}
 			if err := flowValue(&b, r); err != nil {
 				return nil, err
 			}

@@ -135,7 +135,7 @@ func blockLines(d *Document, n *Node, kind style, text string) (string, bool) {
 		// The first line that is not empty sets the indent.
 		for _, l := range lines {
 			if l != "" {
-				if l[0] == ' ' {
+				if isBlank(l[0]) {
 					return "", false
 				}
 				break
@@ -162,6 +162,9 @@ func (f YAML) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, b
 		return Edit{n.Span, lexeme}, strings.TrimSpace(lexeme) == strings.TrimSpace(text) && !strings.ContainsAny(lexeme, "\r\n")
 	}
 	kind := tokenKind(n.style)
+	if t == String && lexeme == text && kind != literal && kind != folded && plainSafe(text, n.style&inFlow != 0, n.style&tagged != 0) {
+		return Edit{n.Span, lexeme}, true // by far the most frequent, in flow style
+	}
 	if kind == literal || kind == folded {
 		// Read it behind a header like the one that is there.
 		header := "|"

@@ -92,7 +92,7 @@ func yamlError(src []byte, err error) error {
 				probe := decodeFirst(src[:i], &n)
 				return probe != nil && probe.Error() == err.Error()
 			})
-			e.Line, e.Col = lineCol(src, i)
+			e.Line, e.Col = lineCol(src, max(0, i-1))
 		}
 		return e
 	}
