@@ -460,7 +460,7 @@ func writeJSONBlock(b *strings.Builder, v Value, pad, path string) {
 			if i > 0 {
 				b.WriteByte(',')
 			}
-			b.WriteString("\n" + inner + quoteJSON(f.Name) + ": ")
+			b.WriteString("\n" + inner + quote(f.Name) + ": ")
 			writeJSONBlock(b, f.Value, inner, path+"."+f.Name)
 		}
 		b.WriteString("\n" + pad + "}")
@@ -587,7 +587,7 @@ func jsonScalar(t Type, text string) string {
 	case Float:
 		switch text {
 		case "NaN", "+Inf", "-Inf":
-			return quoteJSON(text) // JSON has no number for them
+			return quote(text) // JSON has no number for them
 		}
 		if !strings.Contains(text, ".") {
 			return text + ".0"
@@ -598,7 +598,7 @@ func jsonScalar(t Type, text string) string {
 	case Null:
 		return "null"
 	}
-	return quoteJSON(text)
+	return quote(text)
 }
 
 // Recall implements Format.
@@ -609,7 +609,7 @@ func (JSON) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, boo
 
 // Uncomment implements Format. JSON has no comments: the text stays a string.
 func (JSON) Uncomment(d *Document, n *Node, text string) Edit {
-	return Edit{n.Span, quoteJSON(text)}
+	return Edit{n.Span, quote(text)}
 }
 
 // Emit implements Format: indented by tabs, like sops's output.
@@ -644,7 +644,7 @@ func emitJSON(b *strings.Builder, n *Node, pad string) {
 		first = false
 		b.WriteString("\n" + pad + "\t")
 		if n.Kind == Map {
-			b.WriteString(quoteJSON(c.Key) + ": ")
+			b.WriteString(quote(c.Key) + ": ")
 		}
 		emitJSON(b, c, pad+"\t")
 	}
@@ -654,8 +654,8 @@ func emitJSON(b *strings.Builder, n *Node, pad string) {
 	b.WriteString(end)
 }
 
-// quoteJSON writes a JSON string, which is a YAML double-quoted scalar too.
-func quoteJSON(s string) string {
+// quote writes a string of JSON, which is a double-quoted scalar of YAML too.
+func quote(s string) string {
 	b := make([]byte, 0, len(s)+2)
 	b = append(b, '"')
 	for _, r := range s {

@@ -245,7 +245,7 @@ func writeFlow(b *strings.Builder, v Value, path string) {
 			b.WriteString(v)
 			return
 		}
-		b.WriteString(quoteJSON(v))
+		b.WriteString(quote(v))
 	case []Value:
 		b.WriteByte('[')
 		for i, e := range v {
@@ -261,7 +261,7 @@ func writeFlow(b *strings.Builder, v Value, path string) {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			b.WriteString(quoteJSON(f.Name) + ": ")
+			b.WriteString(quote(f.Name) + ": ")
 			writeFlow(b, f.Value, path+"."+f.Name)
 		}
 		b.WriteByte('}')

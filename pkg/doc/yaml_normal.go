@@ -23,7 +23,7 @@ func (y *yamlText) normalize(roots []*Node) ([]byte, []Note, error) {
 	var walk func(n *Node) error
 	walk = func(n *Node) error {
 		if n.style&badKey != 0 {
-			edits = append(edits, Edit{n.key, quoteYAML(n.Key)})
+			edits = append(edits, Edit{n.key, quote(n.Key)})
 			note(n, NoteKey, src(n.key.Start, n.key.End))
 		}
 		if n.style&isAlias != 0 {

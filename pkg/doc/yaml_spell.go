@@ -2,7 +2,6 @@ package doc
 
 import (
 	"encoding/base64"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -221,7 +220,7 @@ func (YAML) Uncomment(d *Document, n *Node, text string) Edit {
 			break
 		}
 		if !isBlank(d.Src[i]) {
-			return Edit{n.Span, quoteYAML(text)} // in flow style: keep it as a value
+			return Edit{n.Span, quote(text)} // in flow style: keep it as a value
 		}
 	}
 	return Edit{at, "#" + strings.NewReplacer("\r", "", "\n", " ").Replace(text)}
@@ -270,7 +269,7 @@ func flowValue(b *strings.Builder, n *Node) error {
 				if !utf8.ValidString(c.Key) {
 					return ErrRung
 				}
-				b.WriteString(quoteYAML(c.Key) + ": ")
+				b.WriteString(quote(c.Key) + ": ")
 			}
 			if err := flowValue(b, c); err != nil {
 				return err
@@ -288,7 +287,7 @@ func flowScalar(t Type, text string) (string, error) {
 		if !utf8.ValidString(text) {
 			return "!!binary " + base64.StdEncoding.EncodeToString([]byte(text)), nil
 		}
-		return quoteYAML(text), nil
+		return quote(text), nil
 	case Null:
 		return "null", nil
 	case Bool:
@@ -310,37 +309,12 @@ func flowScalar(t Type, text string) (string, error) {
 	return text, nil
 }
 
-// quoteYAML writes a double-quoted scalar on one line.
-func quoteYAML(s string) string {
-	b := make([]byte, 0, len(s)+2)
-	b = append(b, '"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r < 0x20 || r >= 0x7F && r < 0xA0:
-			b = fmt.Appendf(b, `\x%02x`, r)
-		case r == 0x2028 || r == 0x2029 || r == 0xFEFF || r == 0xFFFE || r == 0xFFFF:
-			b = fmt.Appendf(b, `\u%04x`, r)
-		default:
-			b = utf8.AppendRune(b, r)
-		}
-	}
-	return string(append(b, '"'))
-}
-
 // yamlPlainOrQuoted writes a string plain where that is safe in block context.
 func yamlPlainOrQuoted(s string) string {
 	if plainSafe(s, false, false) {
 		return s
 	}
-	return quoteYAML(s)
+	return quote(s)
 }
 
 // plainSafe reports whether a plain scalar of these characters reads as the
