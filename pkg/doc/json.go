@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -427,7 +428,9 @@ func (JSON) Attach(d *Document, meta Fields) Edit {
 	}
 	b.WriteString(`"` + metaKey + `": `)
 	if gap := b.String(); strings.Contains(gap, "\n") {
-		writeJSONBlock(&b, meta, indentOf(gap), "")
+		// A member's indent is the step by which the file indents.
+		unit := indentOf(gap)
+		writeJSONBlock(&b, meta, unit, cmp.Or(unit, "  "), "")
 	} else {
 		writeFlow(&b, meta, "")
 	}
@@ -442,13 +445,8 @@ func indentOf(gap string) string {
 
 // writeJSONBlock writes metadata over several lines, so that a change of one
 // field is a change of one line.
-func writeJSONBlock(b *strings.Builder, v Value, pad, path string) {
-	inner := pad + "  "
-	if strings.HasPrefix(pad, "\t") {
-		inner = pad + "\t"
-	} else if len(pad) == 4 {
-		inner = pad + "    "
-	}
+func writeJSONBlock(b *strings.Builder, v Value, pad, unit, path string) {
+	inner := pad + unit
 	switch v := v.(type) {
 	case Fields:
 		if len(v) == 0 {
@@ -461,7 +459,7 @@ func writeJSONBlock(b *strings.Builder, v Value, pad, path string) {
 				b.WriteByte(',')
 			}
 			b.WriteString("\n" + inner + quote(f.Name) + ": ")
-			writeJSONBlock(b, f.Value, inner, path+"."+f.Name)
+			writeJSONBlock(b, f.Value, inner, unit, path+"."+f.Name)
 		}
 		b.WriteString("\n" + pad + "}")
 	case []Value:
@@ -475,7 +473,7 @@ func writeJSONBlock(b *strings.Builder, v Value, pad, path string) {
 				b.WriteByte(',')
 			}
 			b.WriteString("\n" + inner)
-			writeJSONBlock(b, e, inner, path)
+			writeJSONBlock(b, e, inner, unit, path)
 		}
 		b.WriteString("\n" + pad + "]")
 	default:

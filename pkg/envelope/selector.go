@@ -142,9 +142,9 @@ func (c *compiledSelector) matchesKey(key string) bool {
 
 // maxPath bounds the keys of one path, in bytes. Every value authenticates its
 // whole path, so an unbounded one makes work grow with the square of a file.
-const maxPath = 1 << 20
+const maxPath = 64 << 10
 
-var errPathTooLong = errors.New("nested too deep: the keys on the path to one value are longer than 1 MiB")
+var errPathTooLong = errors.New("nested too deep: the keys on the path to one value are longer than 64 KiB")
 
 // A level is a map or list on the way from the root to the node at hand.
 type level struct {

@@ -267,7 +267,7 @@ func TestWalkDeep(t *testing.T) {
 	c, _ := Selector{}.compile(false)
 	err := c.walk(nestedMaps(2, strings.Repeat("k", maxPath/2)), func(*doc.Node, string, bool) error { return nil })
 	if !errors.Is(err, errPathTooLong) {
-		t.Errorf("a path of 1 MiB: %v", err)
+		t.Errorf("a path of 64 KiB: %v", err)
 	}
 }
 
