@@ -57,7 +57,8 @@ type Node struct {
 	Span Span
 	// Mark is the tags and anchors that stand before the value and its key: part
 	// of what the seal covers. Empty for most nodes.
-	// It also tells keys that are quoted or no strings from plain ones.
+	// It is set too where a key is quoted or no string, and at a first root where
+	// YAML has directives.
 	Mark string
 	// Encrypted says that a selector in force calls for encryption here.
 	Encrypted bool
@@ -321,14 +322,10 @@ func wholeText(roots []*Node) *Node {
 
 // Wrapped reports whether some root stands for the value under its RootKey, so
 // that Restore has something to take away.
-func (d *Document) Wrapped() bool {
-	for _, r := range d.Roots {
-		if sole(r, RootKey) != nil {
-			return true
-		}
-	}
-	return false
-}
+func (d *Document) Wrapped() bool { return slices.ContainsFunc(d.Roots, IsWrapped) }
+
+// IsWrapped reports whether a root stands for the value under its RootKey.
+func IsWrapped(root *Node) bool { return sole(root, RootKey) != nil }
 
 // Unwrap returns the trees that the roots stand for: roots of any kind.
 func (d *Document) Unwrap() []*Node {
@@ -468,3 +465,6 @@ func (d *Document) Line(n *Node) int {
 	line, _ := lineCol(d.Src, n.Span.Start)
 	return line
 }
+
+// HasDuplicateKeys reports whether some map has a key twice.
+func (d *Document) HasDuplicateKeys() bool { return slices.ContainsFunc(d.Roots, duplicateKeys) }

@@ -23,8 +23,9 @@ func (JSON) Name() string { return "json" }
 const maxDepth = 10000
 
 type jsonText struct {
-	src []byte
-	i   int
+	src  []byte
+	i    int
+	lone bool // the last string had a lone surrogate
 }
 
 func (p *jsonText) fail(msg string) error {
@@ -120,6 +121,11 @@ func (p *jsonText) object(n *Node, depth int) error {
 			return err
 		}
 		key.End = p.i
+		mark := ""
+		if p.lone {
+			// Its text does not tell which surrogate it was.
+			mark = string(p.src[key.Start:key.End])
+		}
 		p.space()
 		if p.i >= len(p.src) || p.src[p.i] != ':' {
 			return p.fail("a colon must stand here")
@@ -130,7 +136,7 @@ func (p *jsonText) object(n *Node, depth int) error {
 		if err != nil {
 			return err
 		}
-		item.Key, item.key = name, key
+		item.Key, item.key, item.Mark = name, key, mark
 		n.Items = append(n.Items, item)
 		p.space()
 		if p.i < len(p.src) && p.src[p.i] == ',' {
@@ -175,6 +181,7 @@ func (p *jsonText) array(n *Node, depth int) error {
 // str reads a string. A lone surrogate becomes U+FFFD, as in Go and sops.
 func (p *jsonText) str() (string, error) {
 	p.i++
+	p.lone = false
 	start := p.i
 	for p.i < len(p.src) && p.src[p.i] != '"' && p.src[p.i] != '\\' && p.src[p.i] >= 0x20 && p.src[p.i] < 0x80 {
 		p.i++
@@ -234,6 +241,7 @@ func (p *jsonText) str() (string, error) {
 					p.i += 6
 				} else {
 					r = utf8.RuneError
+					p.lone = true
 				}
 			}
 			out = utf8.AppendRune(out, r)

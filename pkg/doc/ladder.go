@@ -85,7 +85,7 @@ func deflate(src []byte) string {
 	return b.String()
 }
 
-// inflate refuses more than 1,000 bytes for one, and more than limit in all.
+// inflate refuses more than 1,100 bytes for one, and more than limit in all.
 func inflate(s string, limit int64) ([]byte, error) {
 	limit = min(limit, int64(len(s))*1100+1024)
 	out, err := io.ReadAll(io.LimitReader(flate.NewReader(strings.NewReader(s)), limit+1))

@@ -3,7 +3,6 @@ package doc
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -124,6 +123,7 @@ func (y *yamlText) document(roots []*Node) (*Document, error) {
 			return nil, err
 		}
 	}
+	markDocument(d.Roots, g)
 	return d, nil
 }
 
@@ -230,8 +230,12 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 
 	g := y.scanGaps()
 	var found []Span
+	blocks := d.blocks // both in the order of the text
 	for _, c := range g.comments {
-		if !slices.ContainsFunc(d.blocks, func(b Span) bool { return b.Start <= c.Start && c.Start <= b.End }) {
+		for len(blocks) > 0 && blocks[0].End < c.Start {
+			blocks = blocks[1:]
+		}
+		if len(blocks) == 0 || c.Start < blocks[0].Start {
 			found = append(found, c)
 		}
 	}
@@ -261,6 +265,19 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 			return nil, fmt.Errorf("cannot tell where its comments belong: %w", err)
 		}
 	}
+	markDocument(d.Roots, g)
 	d.Whole = wholeText(d.Roots)
 	return d, nil
+}
+
+// markDocument adds to the first root's mark what is in no other place of the
+// tree: directives, and the braces of an empty document.
+func markDocument(roots []*Node, g gaps) {
+	r := roots[0]
+	if r.style&inFlow != 0 && !hasItems(r) {
+		r.Mark = "{}\x00" + r.Mark
+	}
+	if g.directives != "" {
+		r.Mark = g.directives + "\x00" + r.Mark
+	}
 }

@@ -11,9 +11,10 @@ import (
 
 // gaps is what lies between scalars: comments and document markers.
 type gaps struct {
-	comments []Span // the text after each '#', up to the line's end
-	marks    []int  // where lines with --- or ... start
-	isEnd    []bool // which of them are ...
+	comments   []Span // the text after each '#', up to the line's end
+	marks      []int  // where lines with --- or ... start
+	isEnd      []bool // which of them are ...
+	directives string // the lines that start with %, but for comments
 }
 
 // scanGaps finds the comments and document markers outside scalars.
@@ -26,6 +27,7 @@ func (y *yamlText) scanGaps() gaps {
 	}
 	next := 0
 	lineStart := true
+	head := true // nothing but comments and directives since the last document ended
 	for i < len(y.src) {
 		for next < len(y.opaque) && y.opaque[next].End <= i {
 			next++
@@ -33,6 +35,7 @@ func (y *yamlText) scanGaps() gaps {
 		if next < len(y.opaque) && y.opaque[next].Start <= i {
 			i = y.opaque[next].End
 			lineStart = false
+			head = false
 			continue
 		}
 		c := y.src[i]
@@ -50,10 +53,20 @@ func (y *yamlText) scanGaps() gaps {
 			g.comments = append(g.comments, Span{i + 1, j})
 			i = j
 			continue
+		case lineStart && c == '%' && head:
+			j := i
+			for j < len(y.src) && breakLen(y.src, j) == 0 && !(y.src[j] == '#' && isBlank(y.src[j-1])) {
+				j++
+			}
+			g.directives += string(bytes.TrimRight(y.src[i:j], " \t")) + "\n"
+			i = j
+			lineStart = false
+			continue
 		case lineStart && (c == '-' || c == '.') && i+3 <= len(y.src) && y.src[i+1] == c && y.src[i+2] == c &&
 			(i+3 == len(y.src) || isBlank(y.src[i+3]) || breakLen(y.src, i+3) > 0):
 			g.marks = append(g.marks, i)
 			g.isEnd = append(g.isEnd, c == '.')
+			head = c == '.'
 			i += 3
 			lineStart = false
 			continue
@@ -198,16 +211,16 @@ func (y *yamlText) matchComments(roots []*Node, found []Span) bool {
 // addOrphans adds the few comments that the parser keeps in no node, which sops
 // therefore never sees, to the end of their document.
 func (y *yamlText) addOrphans(roots []*Node, found []Span, used []bool) {
+	k := 0
 	for i, u := range used {
 		if u {
 			continue
 		}
-		last := roots[0]
-		for _, r := range roots {
-			if r.start <= found[i].Start && r.Kind == Map {
-				last = r
-			}
+		// Comments come in order, so the search goes on from the last one's.
+		for k+1 < len(roots) && roots[k+1].start <= found[i].Start {
+			k++
 		}
+		last := roots[k]
 		last.Items = append(last.Items, commentNode(y.src, found[i], 0))
 	}
 }

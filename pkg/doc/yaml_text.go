@@ -270,8 +270,15 @@ func (y *yamlText) properties(i int, n *yaml.Node, flow bool) (content, end int)
 	for i < len(y.src) {
 		switch y.src[i] {
 		case '&':
+			if n.Anchor == "" {
+				return i, end // that of a block mapping's first key
+			}
 			i += 1 + len(n.Anchor)
 		case '!':
+			single := i+1 == len(y.src) || isBlank(y.src[i+1]) || breakLen(y.src, i+1) > 0
+			if n.Style&yaml.TaggedStyle == 0 && !single {
+				return i, end
+			}
 			if i+1 < len(y.src) && y.src[i+1] == '<' {
 				for i < len(y.src) && y.src[i] != '>' {
 					i++

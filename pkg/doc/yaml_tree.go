@@ -1,6 +1,7 @@
 package doc
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,6 @@ const (
 	quotedKey style = 512 // the key is no plain scalar
 	badKey    style = 1024
 	isComment style = 2048
-	junk      style = 4096 // a line that the format does not read, taken as a comment
 )
 
 func (s style) kind() style { return s & styleMask }
@@ -111,14 +111,17 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &Node{Kind: Map, start: start, anchor: n.Anchor, Mark: mark(n), indent: parent}
+	out := &Node{Kind: Map, start: start, anchor: n.Anchor, indent: parent}
 	if n.Kind == yaml.SequenceNode {
 		out.Kind = List
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
 		y.special = true
 	}
-	at, _ := y.properties(start, n, flow)
+	at, end := y.properties(start, n, flow)
+	if out.Mark, err = y.mark(n, start, end); err != nil {
+		return nil, err
+	}
 	isFlow := flow || n.Style&yaml.FlowStyle != 0
 	bracket := byte(0)
 	if isFlow {
@@ -138,7 +141,7 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 		at = y.skipSpace(at)
 		indent = utf8.RuneCount(y.src[y.lines[y.lineOf(at)]:at])
 	}
-	end := at
+	end = at
 	if bracket != 0 {
 		end++
 	}
@@ -220,7 +223,7 @@ func (y *yamlText) addComments(to []*Node, text string, in style) []*Node {
 
 // pair builds one item of a mapping. It returns nil for the metadata block.
 func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool) (*Node, error) {
-	keySpan, keyStyle, err := y.keySpan(key, flow, indent)
+	keySpan, keyStyle, keyMark, err := y.keySpan(key, flow, indent)
 	if err != nil {
 		return nil, err
 	}
@@ -262,14 +265,14 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 	if kind&isMerge != 0 {
 		y.special = true
 	}
-	if m := mark(key); m != "" {
+	if keyMark != "" {
 		if key.Anchor != "" {
 			if y.keyAnchors == nil {
 				y.keyAnchors = map[*yaml.Node]bool{}
 			}
 			y.keyAnchors[key] = true
 		}
-		item.Mark = m + "\x00" + item.Mark
+		item.Mark = keyMark + "\x00" + item.Mark
 		y.special = true
 	}
 	if kind&isMerge != 0 {
@@ -284,39 +287,39 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 	return item, nil
 }
 
-// keySpan locates a key, properties included.
-func (y *yamlText) keySpan(key *yaml.Node, flow bool, indent int) (Span, style, error) {
+// keySpan locates a key, properties included, and returns its mark.
+func (y *yamlText) keySpan(key *yaml.Node, flow bool, indent int) (Span, style, string, error) {
 	start, err := y.offset(key.Line, key.Column)
 	if err != nil {
-		return Span{}, 0, err
+		return Span{}, 0, "", err
 	}
 	switch key.Kind {
 	case yaml.ScalarNode:
 		n, err := y.scalar(key, flow, indent)
 		if err != nil {
-			return Span{}, 0, err
+			return Span{}, 0, "", err
 		}
 		s := style(0)
 		if n.style.kind() != plain {
 			s = quotedKey
 		}
-		return Span{start, max(n.Span.End, start)}, s, nil
+		return Span{start, max(n.Span.End, start)}, s, n.Mark, nil
 	case yaml.AliasNode:
 		end := start + 1 + len(key.Value)
 		if end > len(y.src) {
-			return Span{}, 0, errNotLocated
+			return Span{}, 0, "", errNotLocated
 		}
 		y.opaque = append(y.opaque, Span{start, end})
-		return Span{start, end}, 0, nil
+		return Span{start, end}, 0, "", nil
 	default:
 		n, err := y.collection(key, flow, indent, false)
 		if err != nil {
-			return Span{}, 0, err
+			return Span{}, 0, "", err
 		}
 		if n.style&inFlow == 0 {
-			return Span{}, 0, ErrRung
+			return Span{}, 0, "", ErrRung
 		}
-		return Span{start, n.Span.End}, 0, nil
+		return Span{start, n.Span.End}, 0, n.Mark, nil
 	}
 }
 
@@ -419,16 +422,26 @@ func (y *yamlText) expand(n *yaml.Node) (*Node, error) {
 }
 
 // mark is what the seal covers of a node's tag and anchor.
-// A tag that says a scalar's type is not part of it: the type is.
-func mark(n *yaml.Node) string {
+// A tag that says a scalar's type is not part of it: the type is. The properties
+// are at start to end.
+func (y *yamlText) mark(n *yaml.Node, start, end int) (string, error) {
 	tag := ""
-	if n.Style&yaml.TaggedStyle != 0 && !(n.Kind == yaml.ScalarNode && scalarTag(n.ShortTag())) {
+	switch {
+	case n.Style&yaml.TaggedStyle == 0:
+		// The parser passes over the non-specific tag, a single !.
+		if bytes.IndexByte(y.src[start:end], '!') >= 0 {
+			tag = "!"
+		}
+	case n.Kind != yaml.ScalarNode || !scalarTag(n.ShortTag()):
 		tag = n.Tag
 	}
-	if tag == "" && n.Anchor == "" {
-		return ""
+	if strings.ContainsFunc(tag, func(r rune) bool { return r <= ' ' || r == 0x7F }) {
+		return "", ErrRung // it could pass for the end of a mark
 	}
-	return "&" + n.Anchor + " !" + tag
+	if tag == "" && n.Anchor == "" {
+		return "", nil
+	}
+	return "&" + n.Anchor + " !" + tag, nil
 }
 
 func scalarTag(tag string) bool {
@@ -447,7 +460,7 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Node{Kind: Scalar, start: start, anchor: n.Anchor, Mark: mark(n), indent: parent}
+	out := &Node{Kind: Scalar, start: start, anchor: n.Anchor, indent: parent}
 	if out.Type, out.Text, err = yamlValue(n); err != nil {
 		return nil, err
 	}
@@ -458,7 +471,9 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 	if at < len(y.src) && (y.src[at] == '&' || y.src[at] == '!') {
 		content, end := y.properties(start, n, flow)
 		at = content
-		// (The parser passes over the non-specific tag, a single !.)
+		if out.Mark, err = y.mark(n, start, end); err != nil {
+			return nil, err
+		}
 		if n.Style&yaml.TaggedStyle != 0 {
 			y.special = true
 			if scalarTag(n.ShortTag()) {

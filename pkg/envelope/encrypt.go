@@ -74,10 +74,10 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 		return nil, prepared
 	}
 	fresh, err := s.takeKey(ctx)
+	defer func() { clear(s.dataKey) }()
 	if err != nil {
 		return nil, err
 	}
-	defer clear(s.dataKey)
 
 	if s.reuse && p.Previous.unchanged(src, s.groups) {
 		return &Sealed{Data: bytes.Clone(p.Previous.doc.Src)}, nil
@@ -189,6 +189,11 @@ func (s *sealing) wrapShares(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		for _, share := range shares {
+			clear(share)
+		}
+	}()
 	for i, g := range s.policy.Groups {
 		var entries []keys.Entry
 		for _, k := range g {
@@ -198,7 +203,6 @@ func (s *sealing) wrapShares(ctx context.Context) error {
 			}
 			entries = append(entries, e)
 		}
-		clear(shares[i])
 		s.groups = append(s.groups, entries)
 	}
 	return nil
@@ -229,8 +233,10 @@ func (s *sealing) mayKeep(prev *File) string {
 				return "a recipient was removed"
 			}
 		}
-		if len(p.Groups) > 1 && len(now) != len(group) {
-			return "the key groups changed"
+		for _, name := range now {
+			if len(p.Groups) > 1 && !slices.Contains(group, name) {
+				return "the key groups changed"
+			}
 		}
 	}
 	if len(p.Groups) > 1 && prev.Meta.ShamirThreshold != s.threshold() {

@@ -195,6 +195,10 @@ const kenvVersion = 1
 // open decrypts and checks.
 func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 	d, m := o.doc, o.meta
+	if o.sealed && m.MACOnlyEncrypted && d.HasDuplicateKeys() {
+		// One in clear, which nothing protects, could stand in for one that is not.
+		return nil, &IntegrityError{Msg: "a key occurs twice, where mac_only_encrypted leaves values open"}
+	}
 	sel, err := m.Selector.compile(!o.sealed)
 	if err != nil {
 		return nil, err
@@ -213,6 +217,9 @@ func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 	if forReuse {
 		out.tokens = map[tokenKey][]string{}
 		keep = func(aad, tag, text, raw string) {
+			if _, ok := parseToken(raw, true); !ok {
+				return // only sops takes it
+			}
 			k := tokenKey{aad, tag, text}
 			out.tokens[k] = append(out.tokens[k], raw)
 		}
@@ -328,7 +335,7 @@ func (f *File) openLayout() ([]doc.Note, error) {
 
 // restore makes the plaintext: tokens replaced by their values as they were
 // spelled, the metadata cut out, the rest undone by the format.
-func (f *File) restore(opened, uncommented []*doc.Node, notes []doc.Note) error {
+func (f *File) restore(opened, uncommented []*doc.Node, notes []doc.Note) (err error) {
 	d := f.doc
 	if d.Whole != nil {
 		f.plain = []byte(d.Whole.Text)
@@ -378,11 +385,14 @@ func (f *File) restore(opened, uncommented []*doc.Node, notes []doc.Note) error 
 	if len(structural) == 0 && !d.Wrapped() {
 		return nil
 	}
-	whole, err := f.Format.Restore(f.plain, structural)
+	body := f.plain
+	f.plain, err = f.Format.Restore(body, structural)
+	if len(f.plain) == 0 || len(body) == 0 || &f.plain[0] != &body[0] {
+		clear(body)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot put the file together again: %w", err)
 	}
-	f.plain = whole
 	return nil
 }
 

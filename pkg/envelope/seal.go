@@ -51,9 +51,10 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 	key := derive(dataKey, purposeSeal)
 	defer clear(key)
 	s := &sealer{
-		doc:           d,
-		mac:           hmac.New(sha256.New, key),
-		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "",
+		doc: d,
+		mac: hmac.New(sha256.New, key),
+		// In dotenv, where a comment ends is not the same to all readers.
+		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv",
 		onlyEncrypted: m.MACOnlyEncrypted,
 	}
 	if s.onlyEncrypted {
@@ -64,9 +65,14 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 	}
 	s.str('F', format)
 	for i, r := range d.Roots {
-		if i > 0 && r.Type == doc.Null {
+		switch {
+		case i > 0 && r.Type == doc.Null:
 			s.byte('N')
-		} else {
+		case d.Whole != nil:
+			s.byte('X')
+		case doc.IsWrapped(r):
+			s.byte('R')
+		default:
 			s.byte('D')
 		}
 		s.str('T', r.Mark)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -98,7 +99,7 @@ func (s Selector) compile(lenient bool) (*compiledSelector, error) {
 		if *f.value == "" {
 			continue
 		}
-		re, err := regexp.Compile(*f.value)
+		re, err := compileBounded(*f.value)
 		switch {
 		case err == nil:
 			c.matches = re.MatchString
@@ -114,6 +115,25 @@ func (s Selector) compile(lenient bool) (*compiledSelector, error) {
 	}
 	c.matches = suffix(DefaultUnencryptedSuffix)
 	return c, nil
+}
+
+// maxProgram bounds a regular expression, in instructions: it comes from the file
+// and runs before anything in it is verified.
+const maxProgram = 5000
+
+func compileBounded(expr string) (*regexp.Regexp, error) {
+	parsed, err := syntax.Parse(expr, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	prog, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	if len(expr) > maxProgram || len(prog.Inst) > maxProgram {
+		return nil, errors.New("it is too long")
+	}
+	return regexp.Compile(expr)
 }
 
 // marks reports whether a comment with that text is one that the rule looks for.

@@ -63,7 +63,6 @@ func unwrapDataKey(ctx context.Context, m *Metadata, table keys.Table, right fun
 	var spoiled []byte
 	tries := 0
 	try := func(key []byte) bool {
-		tries++
 		if len(key) == keySize && right(key) {
 			clear(spoiled)
 			dataKey = key
@@ -96,8 +95,18 @@ func unwrapDataKey(ctx context.Context, m *Metadata, table keys.Table, right fun
 		var pick func(from int) bool
 		pick = func(from int) bool {
 			if len(set) == need {
+				tries++
 				key, err := combine(set)
 				return err == nil && try(key)
+			}
+			left := 0 // groups that can still add a share
+			for g := from; g < len(shares); g++ {
+				if g != group && len(shares[g]) > 0 {
+					left++
+				}
+			}
+			if len(set)+left < need {
+				return false
 			}
 			for g := from; g < len(shares) && tries < maxCombinations; g++ {
 				if g == group {
@@ -142,6 +151,8 @@ func unwrapDataKey(ctx context.Context, m *Metadata, table keys.Table, right fun
 		for _, a := range list {
 			share, err := a.key.Unwrap(ctx, a.entry)
 			if ctx.Err() != nil {
+				clear(share)
+				clear(spoiled)
 				return false, ctx.Err()
 			}
 			if err != nil {
