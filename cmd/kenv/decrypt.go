@@ -25,9 +25,9 @@ func newDecrypt(p *process) *cobra.Command {
 result is what was encrypted, byte for byte. Nothing is shown before all of the
 file was checked.
 
-With --extract PATH only what stands there is shown: a string as it is, without
-quotes or a line feed, anything else in the file's format. PATH is a.b[0] or
-["a"]["b"][0].
+With --extract PATH only what stands there in the first document is shown: a string
+as it is, without a line feed, anything else in the file's format. PATH is a.b[0]
+or ["a"]["b"][0].
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure.`,

@@ -171,7 +171,13 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, j *job) error 
 	if out.FreshKey != "" {
 		p.ui.warnf("%s: a new data key was taken: %s", j.name, out.FreshKey)
 	}
-	p.ui.notef("%s: encrypted for %s", j.name, audience(out))
+	as := ""
+	if _, binary := out.Format.(doc.Binary); binary {
+		as = " as a whole, as a binary file,"
+	} else if out.Rung == doc.AsText {
+		as = " as one text, since its data does not fit sops's model,"
+	}
+	p.ui.notef("%s: encrypted%s for %s", j.name, as, audience(out))
 	if j.to == "" && j.name != stdinName {
 		p.ui.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
 	}

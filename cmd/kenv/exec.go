@@ -81,6 +81,9 @@ func variables(ctx context.Context, p *process, name string) ([]run.Var, error) 
 	if err := j.read(p.ui); err != nil {
 		return nil, err
 	}
+	if err := p.setup().CheckExec(j.source.Name); err != nil {
+		return nil, j.about(err)
+	}
 	f, err := p.setup().Open(ctx, j.source)
 	if err != nil {
 		return nil, j.about(err)

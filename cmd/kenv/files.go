@@ -109,6 +109,15 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 		case o.output != "-":
 			j.to = o.output
 		}
+		if o.inPlace && output != nil {
+			from := input
+			if from == nil {
+				from, _ = kenv.FormatOf(j.source.Name, nil)
+			}
+			if from == nil || from.Name() != output.Name() {
+				return nil, misused(cmd, "--output-type %s with --in-place would leave %s in a format that is not its name's; use --output", output.Name(), name)
+			}
+		}
 		if !o.inPlace && j.to != "" && name != "-" && sameFile(j.to, name) {
 			return nil, &usageError{command: cmd.CommandPath(), err: errors.New("input and output are the same file: " + name),
 				hint: "to write the result back to the file: -i"}

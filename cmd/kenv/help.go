@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,12 @@ func newHelp() *cobra.Command {
 	}
 }
 
+// notYet are commands that people who know sops, or the plans, will try.
+var notYet = []string{
+	"edit", "get", "set", "unset", "rotate", "updatekeys", "check", "filestatus", "diff", "git", "hsm", "doctor",
+	"exec-env", "exec-file", "groups", "publish", "keyservice",
+}
+
 // subcommandOnly is the argument check of commands that only hold others.
 func subcommandOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -30,6 +37,9 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {
+	if slices.Contains(notYet, args[0]) && !cmd.HasParent() {
+		return misused(cmd, "%q is not there yet, in this version", cmd.CommandPath()+" "+args[0])
+	}
 	err := misused(cmd, "there is no command %q", cmd.CommandPath()+" "+strings.Join(args, " "))
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {

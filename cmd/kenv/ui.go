@@ -332,14 +332,18 @@ func hint(err error) string {
 		return usage.command + " --help"
 	case errors.Is(err, kenv.ErrAlreadyEncrypted):
 		return "to encrypt it anew: kenv decrypt -i " + name + ", then kenv encrypt -i " + name
+	case errors.Is(err, kenv.ErrConflict):
+		return "resolve it; of an encrypted file take one side whole: git checkout --ours " + name + " (or --theirs)"
 	case errors.Is(err, kenv.ErrNotEncrypted):
 		return "to encrypt it: kenv encrypt -i " + name
+	case as[*envelope.NoKeyError](err) && !errors.Is(err, keys.ErrNotHere):
+		return "ask somebody who can decrypt the file to encrypt it again"
 	case as[*envelope.NoKeyError](err):
 		return "put your identity into one of these places, or ask somebody who can decrypt the file to encrypt it for your key as well"
 	case errors.As(err, &integrity) && integrity.SealGone:
 		return "sops updatekeys does this innocently; if that was it, decrypt the file with sops and encrypt it again, else restore it from version control"
 	case integrity != nil:
-		return "restore it from version control: somebody without the file's key changed it"
+		return "if it was edited by hand, undo that; else restore it from version control, since somebody without its key changed it"
 	case errors.Is(err, envelope.ErrUnsealed):
 		return "sops wrote it last; decrypt it with sops and encrypt it with kenv if you trust what it says"
 	case errors.Is(err, kenv.ErrNoKeys):

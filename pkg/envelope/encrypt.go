@@ -107,7 +107,7 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 			if r == doc.Splice || why == nil {
 				return nil, err
 			}
-			return nil, fmt.Errorf("the file can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
+			return nil, fmt.Errorf("its data does not fit sops's model (a key may be there twice, or a number be too large), so it can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
 		}
 		why = errors.Join(why, fmt.Errorf("%s: %w", r, err))
 	}

@@ -35,6 +35,15 @@ func (e *NoKeyError) Error() string {
 	return b.String()
 }
 
+// Unwrap returns what each key failed with.
+func (e *NoKeyError) Unwrap() []error {
+	var list []error
+	for _, f := range e.Failures {
+		list = append(list, f.Err)
+	}
+	return list
+}
+
 // errNoGroups is for a file that names no master key at all.
 var errNoGroups = errors.New("no master keys in the metadata")
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
@@ -28,10 +29,24 @@ func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*e
 		return nil, ErrNotEncrypted
 	}
 	f, err := envelope.Open(ctx, src.Data, format, s.Keys, o)
-	if errors.Is(err, doc.ErrNoMetadata) || isSyntax(err) && !bytes.Contains(src.Data, []byte("sops")) {
-		return nil, ErrNotEncrypted
+	if err != nil && src.Format == nil && !as[*envelope.NoKeyError](err) {
+		// It may have another format than its name says, after a renaming.
+		if other := encryptedFormat("", src.Data); other != nil && other.Name() != format.Name() {
+			if again, err2 := envelope.Open(ctx, src.Data, other, s.Keys, o); err2 == nil {
+				f, err = again, nil
+			}
+		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case conflict(src.Data) > 0:
+		return nil, conflictError(src.Data)
+	case errors.Is(err, doc.ErrNoMetadata) || as[*doc.SyntaxError](err) && !bytes.Contains(src.Data, []byte("sops")):
+		if bytes.Contains(src.Data, []byte("ENC[AES256_GCM,data:")) {
+			return nil, &envelope.IntegrityError{Msg: "it has encrypted values, and its sops metadata is gone"}
+		}
+		return nil, ErrNotEncrypted
+	default:
 		return nil, err
 	}
 	// The config can only say something about files that sops wrote last, so that
@@ -45,9 +60,48 @@ func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*e
 	return f, nil
 }
 
-func isSyntax(err error) bool {
-	syntax := (*doc.SyntaxError)(nil)
-	return errors.As(err, &syntax)
+func as[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}
+
+// ErrConflict is wrapped by the error about a file with a merge conflict in it.
+var ErrConflict = errors.New("unresolved merge conflict")
+
+func conflictError(data []byte) error {
+	return fmt.Errorf("line %d: %w", conflict(data), ErrConflict)
+}
+
+// conflict returns the line of the first conflict that git has left in a text, 0
+// for none.
+func conflict(data []byte) int {
+	const ours, middle, theirs = "<<<<<<< ", "=======", ">>>>>>> "
+	if !bytes.Contains(data, []byte(ours)) {
+		return 0
+	}
+	line, start, seen := 0, 0, false
+	for l := range bytes.Lines(data) {
+		line++
+		switch text := string(bytes.TrimRight(l, "\r\n")); {
+		case strings.HasPrefix(text, ours):
+			start, seen = line, false
+		case text == middle:
+			seen = true
+		case strings.HasPrefix(text, theirs) && start > 0 && seen:
+			return start
+		}
+	}
+	return 0
+}
+
+// CheckExec returns an error if the config in force for a file sets defaults for
+// exec: they narrow what a program is given, and cannot be followed yet.
+func (s Setup) CheckExec(name string) error {
+	c, _, _, err := s.rule(name)
+	if err == nil && c != nil && len(c.Exec) > 0 {
+		err = fmt.Errorf("%s sets defaults for exec, which this kenv does not follow yet", c.Path)
+	}
+	return err
 }
 
 // demandsSeal returns an error if the config in force for a file takes none

@@ -41,6 +41,8 @@ type Encrypted struct {
 	Threshold  int
 	// FreshKey says why the data key of Previous was not kept; empty when it was.
 	FreshKey string
+	// Rung is how the file is held.
+	Rung doc.Rung
 }
 
 // ErrAlreadyEncrypted is the error of encrypting an encrypted file.
@@ -66,7 +68,7 @@ func (e *RecipientsError) Error() string {
 }
 
 // Encrypt encrypts a plaintext. What it returns was decrypted again and found to be
-// the source, byte for byte.
+// the source or, with another Output, its conversion, byte for byte.
 func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encrypted, error) {
 	format := src.Format
 	if format == nil {
@@ -79,6 +81,9 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 		}
 	} else if _, binary := format.(doc.Binary); !binary && isEncrypted(src.Data, format) {
 		return nil, ErrAlreadyEncrypted
+	}
+	if _, binary := format.(doc.Binary); !binary && conflict(src.Data) > 0 {
+		return nil, conflictError(src.Data)
 	}
 	policy, err := s.policy(src.Name, o)
 	if err != nil {
@@ -109,7 +114,7 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 	if err != nil {
 		return nil, err
 	}
-	out := &Encrypted{Data: sealed.Data, Format: format, Threshold: policy.Threshold, FreshKey: sealed.FreshKey}
+	out := &Encrypted{Data: sealed.Data, Format: format, Threshold: policy.Threshold, FreshKey: sealed.FreshKey, Rung: sealed.Rung}
 	for _, g := range policy.Groups {
 		var names []string
 		for _, k := range g {

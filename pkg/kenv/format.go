@@ -35,9 +35,9 @@ func FormatNamed(word string) (doc.Format, error) {
 		}
 	}
 	if word == "ini" || word == "toml" {
-		return nil, fmt.Errorf("%w yet: %s is not supported yet; the formats are %s", ErrFormat, word, strings.Join(Formats(), ", "))
+		return nil, fmt.Errorf("%s is %w yet; the formats are %s", word, ErrFormat, strings.Join(Formats(), ", "))
 	}
-	return nil, fmt.Errorf("%w: %q; the formats are %s", ErrFormat, word, strings.Join(Formats(), ", "))
+	return nil, fmt.Errorf("%q is %w; the formats are %s", word, ErrFormat, strings.Join(Formats(), ", "))
 }
 
 // FormatOf returns the format of a plaintext file by its name. Files named .env.*
@@ -45,8 +45,8 @@ func FormatNamed(word string) (doc.Format, error) {
 // is to sops.
 func FormatOf(name string, content []byte) (doc.Format, error) {
 	switch f, sure := byName(name); {
-	case f == nil && strings.HasSuffix(strings.ToLower(name), ".ini"):
-		return nil, fmt.Errorf("%w yet: ini files are not supported yet", ErrFormat)
+	case f == nil && strings.HasSuffix(strings.ToLower(name), ".ini"), f == nil && strings.HasSuffix(strings.ToLower(name), ".toml"):
+		return nil, fmt.Errorf("%s is %w yet", strings.TrimPrefix(filepath.Ext(strings.ToLower(name)), "."), ErrFormat)
 	case f == nil || !sure && !looksDotenv(content):
 		return doc.Binary{}, nil
 	default:
