@@ -604,7 +604,7 @@ func suggest(name string, known fields) string {
 	}
 	slices.Sort(names)
 	for _, k := range names {
-		if d := distance(fold(name), fold(k)); d < least && d < len(k)/2+1 {
+		if d := Distance(fold(name), fold(k)); d < least && d < len(k)/2+1 {
 			best, least = k, d
 		}
 	}
@@ -622,9 +622,9 @@ func fold(name string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(name), "-", ""), "_", "")
 }
 
-// distance is how many characters must be added, dropped or replaced to get from a
+// Distance is how many characters must be added, dropped or replaced to get from a
 // to b. Names so long that they cannot be typing errors are just far away.
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}

@@ -236,24 +236,12 @@ func flowValue(b *strings.Builder, n *Node) error {
 			return err
 		}
 		b.WriteString(text)
-	case List:
-		b.WriteByte('[')
-		first := true
-		for _, c := range n.Items {
-			if c.Kind == Comment {
-				continue
-			}
-			if !first {
-				b.WriteString(", ")
-			}
-			first = false
-			if err := flowValue(b, c); err != nil {
-				return err
-			}
+	case Map, List:
+		open, end := byte('['), byte(']')
+		if n.Kind == Map {
+			open, end = '{', '}'
 		}
-		b.WriteByte(']')
-	case Map:
-		b.WriteByte('{')
+		b.WriteByte(open)
 		first := true
 		for _, c := range n.Items {
 			if c.Kind == Comment {
@@ -263,19 +251,20 @@ func flowValue(b *strings.Builder, n *Node) error {
 				b.WriteString(", ")
 			}
 			first = false
-			if c.style&isMerge != 0 {
+			switch {
+			case n.Kind == List:
+			case c.style&isMerge != 0:
 				b.WriteString("<<: ")
-			} else {
-				if !utf8.ValidString(c.Key) {
-					return ErrRung
-				}
+			case !utf8.ValidString(c.Key):
+				return ErrRung
+			default:
 				b.WriteString(quote(c.Key) + ": ")
 			}
 			if err := flowValue(b, c); err != nil {
 				return err
 			}
 		}
-		b.WriteByte('}')
+		b.WriteByte(end)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
 )
@@ -209,7 +210,7 @@ func near(m *doc.Node, key string, found *doc.Node) []string {
 			continue
 		}
 		// At most a quarter of the letters may be wrong.
-		if d := distance(strings.ToLower(key), strings.ToLower(n.Key)); d <= 1+len(key)/4 && d < len(key) {
+		if d := config.Distance(strings.ToLower(key), strings.ToLower(n.Key)); d <= 1+len(key)/4 && d < len(key) {
 			list = append(list, candidate{n.Key, d})
 		}
 	}
@@ -219,24 +220,4 @@ func near(m *doc.Node, key string, found *doc.Node) []string {
 		names = append(names, c.key)
 	}
 	return names
-}
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], d
-		}
-	}
-	return row[len(b)]
 }
