@@ -4,10 +4,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
@@ -19,6 +21,10 @@ type process struct {
 	env    keys.Env
 	table  keys.Table
 	config string // as given by flag
+
+	flagged  map[string]*string // the user's settings, those that are flags
+	warned   sync.Once
+	settings func() (map[string]string, error) // those of the user's config, read when asked for
 
 	busy     sync.Mutex // held while a file is being written
 	signals  chan os.Signal
@@ -35,11 +41,34 @@ func newProcess() *process {
 		ConfigDir:    configDir(home),
 		Prompt:       p.ui.prompt,
 		Warn:         p.ui.warnf,
+		Setting:      p.setting,
 		AllowPlugins: true,
 	}
+	p.settings = sync.OnceValues(func() (map[string]string, error) {
+		if p.env.ConfigDir == "" {
+			return nil, nil
+		}
+		return config.User(filepath.Join(p.env.ConfigDir, config.UserName))
+	})
 	p.table = all.Table(p.env)
 	p.listen()
 	return p
+}
+
+// setting is what keys.Env.Setting says. A file of settings that cannot be used has
+// none, and its user is told.
+func (p *process) setting(name string) string {
+	if flag := p.flagged[name]; flag != nil && *flag != "" {
+		return *flag
+	}
+	if value := os.Getenv("KENV_" + strings.ToUpper(name)); value != "" {
+		return value
+	}
+	settings, err := p.settings()
+	if err != nil {
+		p.warned.Do(func() { p.ui.warnf("%v", err) })
+	}
+	return settings[name]
 }
 
 func configDir(home string) string {

@@ -33,7 +33,7 @@ func (k clearKey) Unwrap(_ context.Context, e keys.Entry) ([]byte, error) {
 
 var clearTable = keys.Table{{
 	Kind:      "age",
-	Parse:     func(name string) (keys.MasterKey, bool, error) { return clearKey(name), true, nil },
+	Parse:     func(s keys.Spec) (keys.MasterKey, bool, error) { return clearKey(s.Name), true, nil },
 	FromEntry: func(e keys.Entry) (keys.MasterKey, error) { return clearKey(e.Field("recipient")), nil },
 }}
 

@@ -39,7 +39,7 @@ func newSetup(t testing.TB) (kenv.Setup, string) {
 	t.Helper()
 	return kenv.Setup{Keys: keys.Table{{
 		Kind:      "age",
-		Parse:     func(name string) (keys.MasterKey, bool, error) { return clearKey(name), true, nil },
+		Parse:     func(s keys.Spec) (keys.MasterKey, bool, error) { return clearKey(s.Name), true, nil },
 		FromEntry: func(e keys.Entry) (keys.MasterKey, error) { return clearKey(e.Field("recipient")), nil },
 	}}}, "test"
 }

@@ -15,6 +15,12 @@ type Env struct {
 	HomeDir   string                   // the user's home; "" when there is none
 	ConfigDir string                   // kenv's own: $XDG_CONFIG_HOME/kenv or ~/.config/kenv
 
+	// Setting returns what the user has set on this machine under a name such as
+	// "pkcs11_module": by flag, else by the environment variable KENV_PKCS11_MODULE,
+	// else in config.yaml in ConfigDir; "" if nowhere. Nothing that a repository
+	// holds has a say in it.
+	Setting func(name string) string
+
 	// Prompt asks the person on the terminal, without echo, and returns the answer,
 	// which whoever asked wipes. The text ends in ": "; parts of it may come from a
 	// plugin, so it is shown escaped. Nil when there is no terminal.
@@ -33,6 +39,14 @@ func (e Env) Var(name string) string {
 		return ""
 	}
 	return e.Getenv(name)
+}
+
+// Set returns one of the user's settings, or "".
+func (e Env) Set(name string) string {
+	if e.Setting == nil {
+		return ""
+	}
+	return e.Setting(name)
 }
 
 // Ask prompts, or returns an error that wraps ErrNoTerminal.

@@ -47,6 +47,39 @@ type MasterKey interface {
 	Unwrap(ctx context.Context, e Entry) ([]byte, error)
 }
 
+// A Matcher is a master key whose entries may have another name than its own: an
+// alias of a KMS key, or an HSM key named without its public half.
+type Matcher interface {
+	// Matches reports whether an entry of any kind was wrapped for this key, as far
+	// as can be told without asking anybody. Nothing vouches for what an entry says.
+	Matches(e Entry) bool
+}
+
+// A Prober is a master key that can be asked about itself.
+type Prober interface {
+	// Probe asks the service or device behind the key whether it can be used, without
+	// using it up: no PIN is tried, nothing is unwrapped where a dry run tells. With
+	// an entry that was wrapped for the key it also says whether that was under older
+	// key material than the current one. The zero Entry stands for none.
+	Probe(ctx context.Context, e Entry) Finding
+}
+
+// The states of a Finding.
+const (
+	OK      = "ok"
+	Note    = "note"    // neither good nor bad
+	Warning = "warning" // it works, and should be looked after
+	Missing = "missing" // something that is needed is not there
+)
+
+// A Finding is one thing that a look at the set-up brought up.
+type Finding struct {
+	What   string // what was looked at: "AWS credentials", or a key's name
+	State  string // OK, Note, Warning or Missing
+	Detail string // what was found, in a line
+	Hint   string // what to type next, or ""
+}
+
 // NotHereError is ErrNotHere with what a person needs to know about it. Several
 // entries of one kind usually share their Looked, so that a program can show it
 // once.
@@ -83,6 +116,25 @@ func Quiet(ctx context.Context) context.Context {
 // IsQuiet reports whether ctx was made by Quiet.
 func IsQuiet(ctx context.Context) bool {
 	return ctx.Value(quiet{}) != nil
+}
+
+type named struct{}
+
+// WithNamed returns a context that holds which keys the config in force for a file
+// names. They are worked out when they are asked for.
+func WithNamed(ctx context.Context, list func() []MasterKey) context.Context {
+	return context.WithValue(ctx, named{}, list)
+}
+
+// Named returns the keys that the config in force names, none if there is no
+// config. An entry's own word on how to reach its key (a role to take on, a profile
+// to use) counts only if one of these says the same: files are written by whoever
+// can open a pull request.
+func Named(ctx context.Context) []MasterKey {
+	if list, ok := ctx.Value(named{}).(func() []MasterKey); ok {
+		return list()
+	}
+	return nil
 }
 
 // Short returns a key's name cut to a length that fits a line of a message: some

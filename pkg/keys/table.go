@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,9 +16,9 @@ var ErrUnsupported = errors.New("not supported by this kenv")
 type Provider struct {
 	Kind   string // the metadata list: "age"
 	Remote bool   // unwrapping asks a server; local keys are tried first
-	// Parse returns the master key that a key string names; ok is false when the
-	// string is of another provider.
-	Parse func(name string) (k MasterKey, ok bool, err error)
+	// Parse returns the master key that a Spec names; ok is false when that is of
+	// another provider.
+	Parse func(s Spec) (k MasterKey, ok bool, err error)
 	// FromEntry returns the master key that an entry was wrapped for.
 	FromEntry func(e Entry) (MasterKey, error)
 	// Flag and Env are sops's names for this kind: "age" for --age (and --add-age,
@@ -25,9 +26,37 @@ type Provider struct {
 	Flag, Env string
 	// Prefix turns the value of that flag into a key string ("pgp:").
 	Prefix string
+	// Attrs are the flags that say more about keys of this kind.
+	Attrs []Attr
 	// Forms are the key strings that Parse takes, as a message shows them:
 	// "age1…".
 	Forms []string
+	// Examine looks at what keys of this kind need on this machine: programs,
+	// modules, credentials. It asks nobody. Nil if there is nothing to look at.
+	Examine func(ctx context.Context) []Finding
+}
+
+// A Spec names a master key: by a key string, and by what a config may say beside
+// it. Attrs are "role", "aws_profile", "mech" and "public_key", which are strings,
+// and "context", a map[string]string; a provider passes over those that are not
+// its business.
+type Spec struct {
+	Name  string
+	Attrs map[string]any
+}
+
+// Text returns an attribute that is a string, or "".
+func (s Spec) Text(attr string) string {
+	text, _ := s.Attrs[attr].(string)
+	return text
+}
+
+// An Attr is a flag that gives an attribute to all keys of a kind that have none:
+// --encryption-context.
+type Attr struct {
+	Flag, Usage string
+	Name        string                         // in Spec.Attrs
+	Parse       func(text string) (any, error) // nil: the text itself
 }
 
 // A Table is the providers of a program, in the order in which they are asked.
@@ -46,13 +75,18 @@ func (t Table) Provider(kind string) (p Provider, ok bool) {
 
 // Parse returns the master key that a key string names. White space around it
 // does not matter.
-func (t Table) Parse(name string) (MasterKey, error) {
-	name = strings.TrimSpace(name)
+func (t Table) Parse(name string) (MasterKey, error) { return t.Make(Spec{Name: name}) }
+
+// Make returns the master key that a Spec names. White space around the name does
+// not matter.
+func (t Table) Make(s Spec) (MasterKey, error) {
+	s.Name = strings.TrimSpace(s.Name)
+	name := s.Name
 	if name == "" {
 		return nil, fmt.Errorf("a master key's name is empty: name one of %s", t.forms())
 	}
 	for _, p := range t {
-		if k, ok, err := p.Parse(name); err != nil {
+		if k, ok, err := p.Parse(s); err != nil {
 			return nil, err
 		} else if ok {
 			return k, nil
@@ -78,6 +112,16 @@ func (t Table) FromEntry(e Entry) (MasterKey, error) {
 		}
 	}
 	return nil, fmt.Errorf("master keys of kind %q are %w", Short(e.Kind), ErrUnsupported)
+}
+
+// Matches reports whether an entry was wrapped for a master key, as far as can be
+// told without asking anybody.
+func (t Table) Matches(k MasterKey, e Entry) bool {
+	if m, ok := k.(Matcher); ok {
+		return m.Matches(e)
+	}
+	of, err := t.FromEntry(e)
+	return err == nil && of.Name() == k.Name()
 }
 
 func (t Table) forms() string {

@@ -20,7 +20,8 @@ func (f fake) Name() string { return f.name }
 func fakes(kind string) keys.Provider {
 	return keys.Provider{
 		Kind: kind, Forms: []string{kind + ":NAME"},
-		Parse: func(name string) (keys.MasterKey, bool, error) {
+		Parse: func(s keys.Spec) (keys.MasterKey, bool, error) {
+			name := s.Name
 			if !strings.HasPrefix(name, kind+":") {
 				return nil, false, nil
 			}

@@ -41,11 +41,11 @@ func Provider(env keys.Env) keys.Provider {
 	r := newRing(env)
 	return keys.Provider{
 		Kind: Kind,
-		Parse: func(name string) (keys.MasterKey, bool, error) {
-			if !ours(name) {
+		Parse: func(s keys.Spec) (keys.MasterKey, bool, error) {
+			if !ours(s.Name) {
 				return nil, false, nil
 			}
-			k, err := r.key(name)
+			k, err := r.key(s.Name)
 			if err != nil {
 				return nil, true, err
 			}

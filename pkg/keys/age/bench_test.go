@@ -17,7 +17,7 @@ func BenchmarkFirstUnwrap(b *testing.B) {
 	config, home := b.TempDir(), b.TempDir()
 	env := keys.Env{ConfigDir: config, HomeDir: home}
 	write(b, file, age.IdentityFile(env))
-	k, _, err := age.Provider(env).Parse(name)
+	k, _, err := age.Provider(env).Parse(keys.Spec{Name: name})
 	if err != nil {
 		b.Fatal(err)
 	}

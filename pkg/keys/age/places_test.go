@@ -22,7 +22,7 @@ import (
 // wrapFor returns the key of a name, a data key and the entry that holds it.
 func wrapFor(t *testing.T, env keys.Env, name string) (keys.MasterKey, []byte, keys.Entry) {
 	t.Helper()
-	k, ok, err := age.Provider(env).Parse(name)
+	k, ok, err := age.Provider(env).Parse(keys.Spec{Name: name})
 	if err != nil || !ok {
 		t.Fatalf("Parse: %v, %v", ok, err)
 	}

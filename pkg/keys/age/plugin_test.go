@@ -186,7 +186,7 @@ func TestPlugin(t *testing.T) {
 
 	forbidden := env
 	forbidden.AllowPlugins = false
-	fk, _, err := age.Provider(forbidden).Parse(name)
+	fk, _, err := age.Provider(forbidden).Parse(keys.Spec{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,13 @@ type Suite struct {
 
 	Name  string // a key string in canonical spelling
 	Other string // another key of the same provider
+	// OtherHere says that Here has the secret half of Other as well, as a server
+	// does that serves both.
+	OtherHere bool
+	// WrapAsks says that wrapping takes what is at hand in Here only.
+	WrapAsks bool
+	// Attrs are said of every key beside its name.
+	Attrs map[string]any
 
 	// Same are other spellings of Name.
 	Same []string
@@ -69,7 +76,7 @@ func NewDataKey(t *testing.T, n int) []byte {
 
 func (s Suite) parse(t *testing.T, p keys.Provider, name string) keys.MasterKey {
 	t.Helper()
-	k, ok, err := p.Parse(name)
+	k, ok, err := p.Parse(keys.Spec{Name: name, Attrs: s.Attrs})
 	if err != nil || !ok {
 		t.Fatalf("Parse(%q): ok %v, %v", keys.Short(name), ok, err)
 	}
@@ -137,14 +144,14 @@ func (s Suite) names(t *testing.T) {
 		t.Errorf("FromEntry of an entry of %q is %q", keys.Short(s.Name), keys.Short(k.Name()))
 	}
 	for _, name := range s.Wrong {
-		k, ok, err := p.Parse(name)
+		k, ok, err := p.Parse(keys.Spec{Name: name, Attrs: s.Attrs})
 		if !ok || err == nil || k != nil {
 			t.Errorf("Parse(%q) = %v, %v, %v; want no key, true and an error", keys.Short(name), k, ok, err)
 		}
 		s.silent(t, err, nil)
 	}
 	for _, name := range []string{"", "no such form", "=", "\x00", strings.Repeat("x", 1<<20)} {
-		if k, ok, err := p.Parse(name); ok || err != nil || k != nil {
+		if k, ok, err := p.Parse(keys.Spec{Name: name, Attrs: s.Attrs}); ok || err != nil || k != nil {
 			t.Errorf("Parse(%.20q) = %v, %v, %v; that is no key of this provider", name, k, ok, err)
 		}
 	}
@@ -210,7 +217,9 @@ func (s Suite) anotherKey(t *testing.T) {
 	if err != nil {
 		t.Fatalf("FromEntry: %v", err)
 	}
-	s.notHere(t, k, e, dataKey)
+	if !s.OtherHere {
+		s.notHere(t, k, e, dataKey)
+	}
 	// The entry claims to be for the key that is at hand.
 	mine := wrap(t, s.parse(t, p, s.Name), dataKey)
 	for _, name := range s.Blob {
@@ -224,10 +233,17 @@ func (s Suite) anotherKey(t *testing.T) {
 }
 
 func (s Suite) away(t *testing.T) {
-	p := s.Away(t)
 	dataKey := NewDataKey(t, 32)
-	k := s.parse(t, p, s.Name)
-	s.notHere(t, k, wrap(t, k, dataKey), dataKey) // wrapping takes no secret
+	by := s.Away(t)
+	if s.WrapAsks {
+		by = s.Here(t)
+	}
+	e := wrap(t, s.parse(t, by, s.Name), dataKey)
+	k, err := s.Away(t).FromEntry(e)
+	if err != nil {
+		t.Fatalf("FromEntry: %v", err)
+	}
+	s.notHere(t, k, e, dataKey)
 }
 
 func (s Suite) notHere(t *testing.T, k keys.MasterKey, e keys.Entry, dataKey []byte) {
@@ -355,7 +371,7 @@ func (s Suite) parallel(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			dataKey := NewDataKey(t, 32)
-			k, _, err := p.Parse(s.Name)
+			k, _, err := p.Parse(keys.Spec{Name: s.Name, Attrs: s.Attrs})
 			if err != nil {
 				t.Error(err)
 				return
