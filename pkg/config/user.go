@@ -13,7 +13,7 @@ import (
 // configuration directory.
 const UserName = "config.yaml"
 
-// UserSettings are what a user can set for one machine, by name, with what each
+// userSettings are what a user can set for one machine, by name, with what each
 // is for. A repository's config never has them: some say which code is loaded.
 var userSettings = map[string]string{
 	"pkcs11_module":    "path of the PKCS#11 module, the library of the HSM's maker",
