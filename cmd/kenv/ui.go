@@ -46,8 +46,9 @@ const (
 type ui struct {
 	stdin, stdout, stderr *os.File
 
-	asking  sync.Mutex
-	restore func() // turns the terminal's echo on again; nil when it is on
+	question sync.Mutex // held while one is being asked
+	asking   sync.Mutex
+	restore  func() // turns the terminal's echo on again; nil when it is on
 }
 
 func newUI() *ui {
@@ -125,6 +126,8 @@ func (u *ui) exit(err error) int {
 
 // prompt asks on the terminal, without echo.
 func (u *ui) prompt(_ context.Context, text string) ([]byte, error) {
+	u.question.Lock()
+	defer u.question.Unlock()
 	in, out, err := openTerminal()
 	if err != nil {
 		return nil, keys.ErrNoTerminal

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -28,6 +30,10 @@ type Policy struct {
 
 	// AllowUnencrypted permits a file in which the selector picks nothing.
 	AllowUnencrypted bool
+
+	// KeepDataKey keeps the data key of Previous although recipients were removed, who
+	// then can read what is written with it if they kept it.
+	KeepDataKey bool
 
 	// Previous is an earlier state of the file, opened ForReuse. What is unchanged keeps its
 	// ciphertext, if the data key may be kept: see Sealed.FreshKey.
@@ -79,7 +85,7 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 		return nil, err
 	}
 
-	if s.reuse && p.Previous.unchanged(src, s.groups) {
+	if s.reuse && p.Previous.unchanged(src, s.groups, s.threshold()) {
 		return &Sealed{Data: bytes.Clone(p.Previous.doc.Src)}, nil
 	}
 
@@ -156,28 +162,39 @@ func (s *sealing) takeKey(ctx context.Context) (fresh string, err error) {
 		rand.Read(s.dataKey)
 	}
 	if len(p.Groups) > 1 {
-		if s.reuse {
+		if s.reuse && s.sameGroups(p.Previous) {
 			s.groups = p.Previous.Meta.Groups
 			return fresh, nil
 		}
 		return fresh, s.wrapShares(ctx)
 	}
-	var entries []keys.Entry
-	for _, k := range p.Groups[0] {
-		if s.reuse {
-			if e, ok := p.Previous.entry(k.Name()); ok {
-				entries = append(entries, e)
+	entries, err := s.wrap(ctx, p.Groups[0], s.dataKey)
+	s.groups = [][]keys.Entry{entries}
+	return fresh, err
+}
+
+// wrap has every key of a group wrap the data key, or the group's share of it,
+// unless the previous file has an entry of it for that data key.
+func (s *sealing) wrap(ctx context.Context, group []keys.MasterKey, dataKey []byte) ([]keys.Entry, error) {
+	entries := make([]keys.Entry, len(group))
+	errs := make([]error, len(group))
+	var wg sync.WaitGroup
+	for i, k := range group {
+		if s.reuse && len(s.policy.Groups) == 1 {
+			if e, ok := s.policy.Previous.entry(k); ok {
+				entries[i] = e
 				continue
 			}
 		}
-		e, err := k.Wrap(ctx, s.dataKey)
-		if err != nil {
-			return "", fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
-		}
-		entries = append(entries, e)
+		wg.Go(func() {
+			var err error
+			if entries[i], err = k.Wrap(ctx, dataKey); err != nil {
+				errs[i] = fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
+			}
+		})
 	}
-	s.groups = [][]keys.Entry{entries}
-	return fresh, nil
+	wg.Wait()
+	return entries, errors.Join(errs...)
 }
 
 func (s *sealing) wrapShares(ctx context.Context) error {
@@ -195,13 +212,9 @@ func (s *sealing) wrapShares(ctx context.Context) error {
 		}
 	}()
 	for i, g := range s.policy.Groups {
-		var entries []keys.Entry
-		for _, k := range g {
-			e, err := k.Wrap(ctx, shares[i])
-			if err != nil {
-				return fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
-			}
-			entries = append(entries, e)
+		entries, err := s.wrap(ctx, g, shares[i])
+		if err != nil {
+			return err
 		}
 		s.groups = append(s.groups, entries)
 	}
@@ -220,29 +233,33 @@ func (s *sealing) mayKeep(prev *File) string {
 		return "the format changed"
 	case old != p.Selector || prev.Meta.MACOnlyEncrypted != p.MACOnlyEncrypted:
 		return "the rules of what is encrypted changed"
-	case len(prev.names) != len(p.Groups):
+	case p.KeepDataKey:
+		return ""
+	case len(prev.Meta.Groups) != len(p.Groups):
 		return "the key groups changed"
+	case len(p.Groups) > 1 && prev.Meta.ShamirThreshold != s.threshold():
+		return "the threshold changed"
 	}
-	for i, group := range prev.names {
-		var now []string
-		for _, k := range p.Groups[i] {
-			now = append(now, k.Name())
-		}
-		for _, name := range group {
-			if !slices.Contains(now, name) {
+	for i, group := range prev.Meta.Groups {
+		for _, e := range group {
+			if !slices.ContainsFunc(p.Groups[i], func(k keys.MasterKey) bool { return prev.table.Matches(k, e) }) {
 				return "a recipient was removed"
 			}
 		}
-		for _, name := range now {
-			if len(p.Groups) > 1 && !slices.Contains(group, name) {
-				return "the key groups changed"
+	}
+	return ""
+}
+
+// sameGroups reports whether a previous file's entries are for all keys there are.
+func (s *sealing) sameGroups(prev *File) bool {
+	for i, group := range s.policy.Groups {
+		for _, k := range group {
+			if !slices.ContainsFunc(prev.Meta.Groups[i], func(e keys.Entry) bool { return prev.table.Matches(k, e) }) {
+				return false
 			}
 		}
 	}
-	if len(p.Groups) > 1 && prev.Meta.ShamirThreshold != s.threshold() {
-		return "the threshold changed"
-	}
-	return ""
+	return len(s.policy.Groups) == len(prev.Meta.Groups) && prev.Meta.ShamirThreshold == s.threshold()
 }
 
 func (s *sealing) threshold() int {
@@ -252,22 +269,33 @@ func (s *sealing) threshold() int {
 	return s.policy.Threshold
 }
 
-// unchanged reports whether the file is already what encrypting src for these
-// groups, which hold its own, would give.
-func (f *File) unchanged(src []byte, groups [][]keys.Entry) bool {
+// unchanged reports whether the file is already what encrypting src would give, with
+// these entries.
+func (f *File) unchanged(src []byte, groups [][]keys.Entry, threshold int) bool {
+	if !f.Sealed || !bytes.Equal(f.plain, src) || len(groups) != len(f.Meta.Groups) || threshold != f.Meta.ShamirThreshold {
+		return false
+	}
 	for i, g := range groups {
-		if len(g) != len(f.Meta.Groups[i]) {
+		old := f.Meta.Groups[i]
+		if len(g) != len(old) {
 			return false
 		}
+		for _, e := range g { // their order says nothing
+			if !slices.ContainsFunc(old, func(o keys.Entry) bool { return reflect.DeepEqual(o, e) }) {
+				return false
+			}
+		}
 	}
-	return f.Sealed && bytes.Equal(f.plain, src)
+	return true
 }
 
-// entry returns the entry of a single-group file that wraps for that name.
-func (f *File) entry(name string) (keys.Entry, bool) {
-	for i, n := range f.names[0] {
-		if n == name {
-			return f.Meta.Groups[0][i], true
+// entry returns the entry of a single-group file that was wrapped for a key.
+func (f *File) entry(k keys.MasterKey) (keys.Entry, bool) {
+	if len(f.Meta.Groups) == 1 {
+		for _, e := range f.Meta.Groups[0] {
+			if f.table.Matches(k, e) {
+				return e, true
+			}
 		}
 	}
 	return keys.Entry{}, false
@@ -416,7 +444,7 @@ func (s *sealing) check(out, src []byte) error {
 	if !o.sealed {
 		return errCheck
 	}
-	f, err := o.open(s.dataKey, false)
+	f, err := o.open(s.dataKey, OpenOptions{})
 	if err != nil {
 		return err
 	}

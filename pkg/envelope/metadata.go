@@ -61,7 +61,7 @@ type kind struct {
 
 // kinds is in the order in which sops loads a group, then ours.
 var kinds = []kind{
-	{name: "kms", fields: []string{"arn", "aws_profile", "context", "created_at", "enc", "role"}, always: []string{"arn", "aws_profile", "created_at", "enc"}, dated: true},
+	{name: "kms", fields: []string{"alias", "arn", "aws_profile", "context", "created_at", "enc", "role"}, always: []string{"arn", "aws_profile", "created_at", "enc"}, dated: true},
 	{name: "gcp_kms", fields: []string{"created_at", "enc", "resource_id"}, always: []string{"created_at", "enc", "resource_id"}, dated: true},
 	{name: "hckms", fields: []string{"created_at", "enc", "key_id"}, always: []string{"created_at", "enc", "key_id"}, dated: true},
 	{name: "azure_kv", fields: []string{"created_at", "enc", "name", "vault_url", "version"}, always: []string{"created_at", "enc", "name", "vault_url", "version"}, dated: true},
@@ -69,7 +69,7 @@ var kinds = []kind{
 	{name: "pgp", fields: []string{"created_at", "enc", "fp"}, always: []string{"created_at", "enc", "fp"}, dated: true},
 	{name: "age", fields: []string{"enc", "recipient"}, always: []string{"enc", "recipient"}},
 	{name: "pkcs11", fields: []string{"created_at", "ek", "enc", "key_fp", "mech", "uri"}, dated: true, ours: true},
-	{name: "kms_rsa", fields: []string{"alias", "arn", "aws_profile", "context", "created_at", "enc", "role"}, dated: true, ours: true},
+	{name: "kms_rsa", fields: []string{"alias", "arn", "created_at", "enc", "key_fp", "role"}, dated: true, ours: true},
 }
 
 func kindOf(name string) kind {

@@ -38,11 +38,13 @@ type File struct {
 	Format doc.Format
 	Meta   *Metadata
 	Sealed bool // it has a seal; otherwise sops wrote it last
+	// SealGone is set for a file that had a seal, which was taken off.
+	SealGone bool
 
 	dataKey []byte
 	plain   []byte
 	doc     *doc.Document
-	names   [][]string            // of its master keys, by group
+	table   keys.Table            // by which it was opened
 	tokens  map[tokenKey][]string // only if opened ForReuse
 	layout  map[doc.Note]string
 }
@@ -63,9 +65,9 @@ func (f *File) Roots() (roots []*doc.Node, whole *doc.Node) {
 	return f.doc.Unwrap(), nil
 }
 
-// Recipients returns the names of the file's master keys, by group. An entry of a
-// kind that is not supported has its kind for a name.
-func (f *File) Recipients() [][]string { return f.names }
+// Recipients returns the names of the file's master keys, by group, as the function
+// of that name does.
+func (f *File) Recipients() [][]string { return Recipients(f.Meta, f.table) }
 
 // Wipe clears the data key and the plaintext.
 func (f *File) Wipe() {
@@ -81,6 +83,10 @@ var ErrUnsealed = errors.New("the file has no seal")
 type OpenOptions struct {
 	RequireSeal bool // refuse a file that sops wrote last
 	ForReuse    bool // the file will be a Policy's Previous: keep its ciphertext
+	// SealGone lets a file be opened whose seal was taken off, by sops's rules. That
+	// is for a caller who has somebody look at its recipients before they count.
+	SealGone bool
+	Order    []string // kinds of keys to try before all others
 }
 
 // Open decrypts a file with the first of its master keys that works, and checks
@@ -111,20 +117,19 @@ func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o Ope
 		_, _, err = c.open(macToken, o1.meta.macAAD())
 		return err == nil
 	}
-	dataKey, wrong, err := unwrapDataKey(ctx, o1.meta, table, opens)
+	dataKey, wrong, err := unwrapDataKey(ctx, o1.meta, table, o.Order, opens)
 	if err != nil {
 		return nil, err
 	}
 	if wrong {
-		clear(dataKey)
 		return nil, &IntegrityError{Msg: "the mac does not decrypt: mac or lastmodified were changed, or the master keys are those of another file"}
 	}
-	out, err := o1.open(dataKey, o.ForReuse)
+	out, err := o1.open(dataKey, o)
 	if err != nil {
 		clear(dataKey)
 		return nil, err
 	}
-	out.names = recipients(o1.meta, table)
+	out.table = table
 	return out, nil
 }
 
@@ -137,7 +142,9 @@ func Inspect(src []byte, f doc.Format) (*Metadata, error) {
 	return o.meta, nil
 }
 
-func recipients(m *Metadata, table keys.Table) [][]string {
+// Recipients returns the names of a file's master keys, by group. An entry of a
+// kind that is not supported has its kind for a name.
+func Recipients(m *Metadata, table keys.Table) [][]string {
 	names := make([][]string, len(m.Groups))
 	for i, g := range m.Groups {
 		for _, e := range g {
@@ -193,7 +200,7 @@ func inspect(src []byte, f doc.Format) (*opening, error) {
 const kenvVersion = 1
 
 // open decrypts and checks.
-func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
+func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 	d, m := o.doc, o.meta
 	if o.sealed && m.MACOnlyEncrypted && d.HasDuplicateKeys() {
 		// One in clear, which nothing protects, could stand in for one that is not.
@@ -214,7 +221,7 @@ func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 	}
 	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, dataKey: dataKey, doc: d}
 	keep := func(string, string, string, string) {}
-	if forReuse {
+	if how.ForReuse {
 		out.tokens = map[tokenKey][]string{}
 		keep = func(aad, tag, text, raw string) {
 			if _, ok := parseToken(raw, true); !ok {
@@ -224,7 +231,8 @@ func (o *opening) open(dataKey []byte, forReuse bool) (*File, error) {
 			out.tokens[k] = append(out.tokens[k], raw)
 		}
 	}
-	if !o.sealed && isMarked(dataKey, macToken) {
+	out.SealGone = !o.sealed && isMarked(dataKey, macToken)
+	if out.SealGone && !how.SealGone {
 		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
 	}
 	sum := newContentMAC(m.MACOnlyEncrypted)

@@ -77,7 +77,7 @@ func TestUnwrapIsBounded(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := unwrapDataKey(t.Context(), m, clearTable, func([]byte) bool { return false })
+		_, _, err := unwrapDataKey(t.Context(), m, clearTable, nil, func([]byte) bool { return false })
 		done <- err
 	}()
 	select {
