@@ -35,7 +35,7 @@ failure.`,
   kenv decrypt --extract db.password secrets.yaml
   kenv decrypt --output-type json secrets.yaml`,
 	}
-	o.addFlags(cmd)
+	o.addFlags(cmd, true)
 	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runDecrypt(cmd, p, o, files) }
 	return cmd

@@ -17,6 +17,7 @@ import (
 type encryptOptions struct {
 	fileOptions
 	keyOptions
+	attrOptions
 	kenv.EncryptOptions
 	previous string
 }
@@ -38,8 +39,9 @@ failure of the previous file, 5 the rules object.`,
   kenv encrypt --key age1… -o secrets.enc.json secrets.json
   kenv encrypt --previous secrets.enc.yaml -o secrets.enc.yaml plain.yaml`,
 	}
-	o.fileOptions.addFlags(cmd)
-	o.keyOptions.addFlags(cmd.Flags(), p.table)
+	o.fileOptions.addFlags(cmd, true)
+	o.keyOptions.addFlags(cmd.Flags(), p.table, "", "encrypt for")
+	o.attrOptions.addFlags(cmd.Flags(), p.table)
 	addSelectorFlags(cmd.Flags(), &o.Selector)
 	f := cmd.Flags()
 	f.BoolVar(&o.MACOnlyEncrypted, "mac-only-encrypted", false, "protect the encrypted values only: those in clear may change")
@@ -52,7 +54,7 @@ failure of the previous file, 5 the rules object.`,
 }
 
 // keyOptions are the flags that name master keys: --key and, for each kind of key,
-// sops's own.
+// sops's own, all with something before them for other commands: --add-key.
 type keyOptions struct {
 	names  []string
 	byKind []*kindFlag
@@ -63,18 +65,21 @@ type kindFlag struct {
 	values []string
 }
 
-func (o *keyOptions) addFlags(f *pflag.FlagSet, table keys.Table) {
-	f.StringArrayVar(&o.names, "key", nil, "a master `key` to encrypt for; may be repeated")
+func (o *keyOptions) addFlags(f *pflag.FlagSet, table keys.Table, before, purpose string) {
+	f.StringArrayVar(&o.names, before+"key", nil, "a master `key` to "+purpose+"; may be repeated")
 	for _, row := range table {
 		if row.Flag == "" {
 			continue
 		}
 		k := &kindFlag{prefix: row.Prefix}
 		o.byKind = append(o.byKind, k)
-		usage := fmt.Sprintf("master `keys` of kind %s, separated by commas, as for sops", row.Kind)
+		usage := fmt.Sprintf("%s `keys` to %s, separated by commas, as for sops", row.Kind, purpose)
 		// The letters are sops's.
 		short := map[string]string{"age": "a", "kms": "k", "pgp": "p"}[row.Flag]
-		f.StringArrayVarP(&k.values, row.Flag, short, nil, usage)
+		if before != "" {
+			short = ""
+		}
+		f.StringArrayVarP(&k.values, before+row.Flag, short, nil, usage)
 	}
 }
 
@@ -97,6 +102,42 @@ func (o *keyOptions) all(cmd *cobra.Command, table keys.Table) ([]string, error)
 		list = append(list, k.Name())
 	}
 	return list, nil
+}
+
+// attrOptions are the flags that say more about keys: --encryption-context.
+type attrOptions struct {
+	flags []keys.Attr
+	texts []string
+}
+
+func (o *attrOptions) addFlags(f *pflag.FlagSet, table keys.Table) {
+	for _, row := range table {
+		o.flags = append(o.flags, row.Attrs...)
+	}
+	o.texts = make([]string, len(o.flags))
+	for i, a := range o.flags {
+		f.StringVar(&o.texts[i], a.Flag, "", a.Usage)
+	}
+}
+
+// setup is the process's, with what the flags say of keys.
+func (o *attrOptions) setup(cmd *cobra.Command, p *process) (kenv.Setup, error) {
+	s := p.setup()
+	s.Attrs = map[string]any{}
+	for i, a := range o.flags {
+		switch text := o.texts[i]; {
+		case text == "":
+		case a.Parse == nil:
+			s.Attrs[a.Name] = text
+		default:
+			value, err := a.Parse(text)
+			if err != nil {
+				return s, misused(cmd, "--%s: %w", a.Flag, err)
+			}
+			s.Attrs[a.Name] = value
+		}
+	}
+	return s, nil
 }
 
 func addSelectorFlags(f *pflag.FlagSet, s *envelope.Selector) {
@@ -144,10 +185,14 @@ func runEncrypt(cmd *cobra.Command, p *process, o *encryptOptions, files []strin
 	case jobs[0].source.Name == "" && jobs[0].source.Format == nil:
 		return misused(cmd, "standard input needs --filename-override or --input-type, to tell its format")
 	}
-	return each(jobs, func(j *job) error { return o.encrypt(cmd.Context(), p, j) })
+	setup, err := o.setup(cmd, p)
+	if err != nil {
+		return err
+	}
+	return each(jobs, func(j *job) error { return o.encrypt(cmd.Context(), p, setup, j) })
 }
 
-func (o *encryptOptions) encrypt(ctx context.Context, p *process, j *job) error {
+func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
 	if err := j.read(p.ui); err != nil {
 		return err
 	}
@@ -161,7 +206,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, j *job) error 
 		}
 		options.Previous = &kenv.Source{Name: o.previous, Data: old}
 	}
-	out, err := p.setup().Encrypt(ctx, j.source, options)
+	out, err := setup.Encrypt(ctx, j.source, options)
 	if err != nil {
 		return j.about(orWhole(err))
 	}

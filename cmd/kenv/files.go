@@ -23,13 +23,16 @@ type fileOptions struct {
 	inputType, outputType string
 }
 
-func (o *fileOptions) addFlags(cmd *cobra.Command) {
+func (o *fileOptions) addFlags(cmd *cobra.Command, converts bool) {
 	f := cmd.Flags()
 	f.BoolVarP(&o.inPlace, "in-place", "i", false, "write the result back to the file")
 	f.StringVarP(&o.output, "output", "o", "", "write the result to this `file`; - is standard output")
 	f.StringVar(&o.outputDir, "output-dir", "", "write the results to this `directory`, under the files' own names")
 	f.StringVar(&o.nameOverride, "filename-override", "", "choose format and rule as for a file of this `name`")
 	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: yaml, json, dotenv or binary")
+	if !converts {
+		return
+	}
 	f.StringVar(&o.outputType, "output-type", "", "the `format` of the output, if it is another one")
 }
 
@@ -161,13 +164,7 @@ func each(jobs []*job, work func(*job) error) error {
 			failed = append(failed, err)
 		}
 	}
-	switch len(failed) {
-	case 0:
-		return nil
-	case 1:
-		return failed[0]
-	}
-	return failed
+	return failed.err()
 }
 
 // read fills in the job's data.

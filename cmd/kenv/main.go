@@ -50,9 +50,11 @@ failure, 5 a check or a policy objects.`,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%w", err) })
 	root.PersistentFlags().StringVar(&p.config, "config", "", "the config `file` to go by (KENV_CONFIG, SOPS_CONFIG)")
+	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newKeys(p),
+		newRotate(p), newUpdateKeys(p),
 		newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())

@@ -8,11 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unicode"
 
 	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
+	"github.com/spf13/cobra"
 )
 
 // A process is what commands share: the person, the environment, signals.
@@ -53,6 +55,14 @@ func newProcess() *process {
 	p.table = all.Table(p.env)
 	p.listen()
 	return p
+}
+
+// addSetting makes one of the user's settings a flag of all commands.
+func (p *process) addSetting(root *cobra.Command, name, flag, usage string) {
+	if p.flagged == nil {
+		p.flagged = map[string]*string{}
+	}
+	p.flagged[name] = root.PersistentFlags().String(flag, "", usage)
 }
 
 // setting is what keys.Env.Setting says. A file of settings that cannot be used has
@@ -127,5 +137,10 @@ func (p *process) setup() kenv.Setup {
 			config = os.Getenv(name)
 		}
 	}
-	return kenv.Setup{Keys: p.table, Getenv: os.Getenv, Config: config}
+	order := p.setting("decryption_order")
+	if order == "" {
+		order = os.Getenv("SOPS_DECRYPTION_ORDER")
+	}
+	words := strings.FieldsFunc(order, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	return kenv.Setup{Keys: p.table, Getenv: os.Getenv, Config: config, Order: words}
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -150,6 +152,26 @@ func (u *ui) prompt(_ context.Context, text string) ([]byte, error) {
 	return answer, nil
 }
 
+// confirm asks a question to which only y or yes agrees, on the terminal. The error
+// is keys.ErrNoTerminal if there is none.
+func (u *ui) confirm(text string) (bool, error) {
+	u.question.Lock()
+	defer u.question.Unlock()
+	in, out, err := openTerminal()
+	if err != nil {
+		return false, keys.ErrNoTerminal
+	}
+	defer in.Close()
+	defer out.Close()
+	fmt.Fprint(out, escape(text)+" [y/N] ")
+	answer, err := bufio.NewReader(io.LimitReader(in, 1000)).ReadString('\n')
+	if err != nil {
+		fmt.Fprintln(out)
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes", nil
+}
+
 func (u *ui) onInterrupt(restore func()) {
 	u.asking.Lock()
 	defer u.asking.Unlock()
@@ -239,6 +261,20 @@ type failures []error
 func (f failures) Error() string   { return errors.Join(f...).Error() }
 func (f failures) Unwrap() []error { return f }
 
+// err returns nil for none, and a single error as itself.
+func (f failures) err() error {
+	switch len(f) {
+	case 0:
+		return nil
+	case 1:
+		return f[0]
+	}
+	return f
+}
+
+// errObjection is wrapped by the errors of checks that found something.
+var errObjection = errors.New("the check objects")
+
 // An execError is an error that kept a program from being started.
 type execError struct{ error }
 
@@ -267,7 +303,7 @@ func exitCode(err error) int {
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
-	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted):
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection):
 		return exitPolicy
 	}
 	return exitFailed
@@ -344,7 +380,7 @@ func hint(err error) string {
 	case as[*envelope.NoKeyError](err):
 		return "put your identity into one of these places, or ask somebody who can decrypt the file to encrypt it for your key as well"
 	case errors.As(err, &integrity) && integrity.SealGone:
-		return "sops updatekeys does this innocently; if that was it, decrypt the file with sops and encrypt it again, else restore it from version control"
+		return "sops updatekeys does this innocently; if that was it: kenv updatekeys " + name + ", else restore it from version control"
 	case integrity != nil:
 		return "if it was edited by hand, undo that; else restore it from version control, since somebody without its key changed it"
 	case errors.Is(err, envelope.ErrUnsealed):
@@ -357,6 +393,8 @@ func hint(err error) string {
 		return "change the rule, or keep the file as it is with --allow-unencrypted"
 	case as[*config.NoRuleError](err):
 		return noRuleAdvice
+	case errors.Is(err, kenv.ErrNoConfig):
+		return "kenv init writes one"
 	}
 	return ""
 }

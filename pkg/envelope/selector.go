@@ -49,6 +49,16 @@ func (s *Selector) fields() [6]selectorField {
 	}
 }
 
+// Rule returns the name and the value of the field that is set, both empty if none is.
+func (s Selector) Rule() (name, value string) {
+	for _, f := range s.fields() {
+		if *f.value != "" {
+			return f.name, *f.value
+		}
+	}
+	return "", ""
+}
+
 // checkOne returns an error when more than one field is set.
 func (s Selector) checkOne() error {
 	var set []string

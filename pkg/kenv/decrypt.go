@@ -28,6 +28,7 @@ func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*e
 	if format == nil {
 		return nil, ErrNotEncrypted
 	}
+	ctx, o.Order = s.named(ctx, src.Name), s.Order
 	f, err := envelope.Open(ctx, src.Data, format, s.Keys, o)
 	if err != nil && src.Format == nil && !as[*envelope.NoKeyError](err) {
 		// It may have another format than its name says, after a renaming.
@@ -51,7 +52,7 @@ func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*e
 	}
 	// The config can only say something about files that sops wrote last, so that
 	// nothing wrong with it keeps a sealed file from being read.
-	if !f.Sealed {
+	if !f.Sealed && !o.SealGone {
 		if err := s.demandsSeal(src.Name); err != nil {
 			f.Wipe()
 			return nil, err

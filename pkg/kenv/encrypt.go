@@ -43,6 +43,11 @@ type Encrypted struct {
 	FreshKey string
 	// Rung is how the file is held.
 	Rung doc.Rung
+
+	// What Rotate and UpdateKeys find besides.
+	FirstSeal bool     // sops wrote the file last: its recipients are believed from now on
+	Lost      []string // keys that the file's rule names and the file does not have
+	Unproven  error    // why the new file could not be opened with any key at hand
 }
 
 // ErrAlreadyEncrypted is the error of encrypting an encrypted file.
@@ -85,6 +90,7 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 	if _, binary := format.(doc.Binary); !binary && conflict(src.Data) > 0 {
 		return nil, conflictError(src.Data)
 	}
+	ctx = s.named(ctx, src.Name)
 	policy, err := s.policy(src.Name, o)
 	if err != nil {
 		return nil, err
@@ -114,6 +120,10 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 	if err != nil {
 		return nil, err
 	}
+	return encrypted(sealed, format, policy), nil
+}
+
+func encrypted(sealed *envelope.Sealed, format doc.Format, policy envelope.Policy) *Encrypted {
 	out := &Encrypted{Data: sealed.Data, Format: format, Threshold: policy.Threshold, FreshKey: sealed.FreshKey, Rung: sealed.Rung}
 	for _, g := range policy.Groups {
 		var names []string
@@ -122,7 +132,7 @@ func (s Setup) Encrypt(ctx context.Context, src Source, o EncryptOptions) (*Encr
 		}
 		out.Recipients = append(out.Recipients, names)
 	}
-	return out, nil
+	return out
 }
 
 // isEncrypted reports whether a text has metadata that reads as such.
@@ -228,7 +238,7 @@ func splitKeys(value, sep, prefix string) []string {
 func (s Setup) group(names []string) ([][]keys.MasterKey, error) {
 	var group []keys.MasterKey
 	for _, name := range names {
-		k, err := s.Keys.Parse(name)
+		k, err := s.make(name, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -239,20 +249,23 @@ func (s Setup) group(names []string) ([][]keys.MasterKey, error) {
 	return [][]keys.MasterKey{group}, nil
 }
 
-func (s Setup) ruleGroups(c *config.Config, r *config.Rule) ([][]keys.MasterKey, error) {
-	var groups [][]keys.MasterKey
+// ruleGroups returns the master keys that a rule names. With an error, which is about
+// the first that is not to be had, come the others.
+func (s Setup) ruleGroups(c *config.Config, r *config.Rule) (groups [][]keys.MasterKey, err error) {
 	for _, g := range r.Groups {
 		var group []keys.MasterKey
 		for _, named := range g {
-			k, err := s.Keys.Parse(named.Name)
-			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", c.Path, named.Line, err)
+			k, bad := s.make(named.Name, named.Attrs)
+			switch {
+			case bad == nil:
+				group = append(group, k)
+			case err == nil:
+				err = fmt.Errorf("%s:%d: %w", c.Path, named.Line, bad)
 			}
-			group = append(group, k)
 		}
 		groups = append(groups, group)
 	}
-	return groups, nil
+	return groups, err
 }
 
 // checkNamed returns a *RecipientsError if a key is none of the rule's.
@@ -261,7 +274,7 @@ func (s Setup) checkNamed(group []keys.MasterKey, c *config.Config, r *config.Ru
 	for _, g := range r.Groups {
 		for _, n := range g {
 			named[n.Name] = true
-			if k, err := s.Keys.Parse(n.Name); err == nil {
+			if k, err := s.make(n.Name, n.Attrs); err == nil {
 				named[k.Name()] = true
 			}
 		}

@@ -10,7 +10,10 @@
 package kenv
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"sync"
 
 	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -29,6 +32,11 @@ type Setup struct {
 	// Config is the path of the config file in force for every file. If it is
 	// empty the one nearest to a file is.
 	Config string
+	// Attrs is said of every master key that options or a rule name, where those say
+	// nothing else: see keys.Spec.
+	Attrs map[string]any
+	// Order is the kinds of master keys to try before all others.
+	Order []string
 }
 
 // A Source is a text to encrypt or decrypt.
@@ -67,4 +75,33 @@ func (s Setup) rule(name string) (c *config.Config, r *config.Rule, missing erro
 		return c, nil, err, nil
 	}
 	return c, r, nil, err
+}
+
+// named returns a context in which providers know the keys that the config in force
+// for a file names. Nothing wrong with the config keeps a file from being read.
+func (s Setup) named(ctx context.Context, name string) context.Context {
+	return keys.WithNamed(ctx, sync.OnceValue(func() (list []keys.MasterKey) {
+		_, rule, _, err := s.rule(name)
+		if err != nil || rule == nil {
+			return nil
+		}
+		for _, g := range rule.Groups {
+			for _, n := range g {
+				if k, err := s.make(n.Name, n.Attrs); err == nil {
+					list = append(list, k)
+				}
+			}
+		}
+		return list
+	}))
+}
+
+// make returns the master key of a name and what is said beside it.
+func (s Setup) make(name string, attrs map[string]any) (keys.MasterKey, error) {
+	if len(s.Attrs) > 0 {
+		all := maps.Clone(s.Attrs)
+		maps.Copy(all, attrs)
+		attrs = all
+	}
+	return s.Keys.Make(keys.Spec{Name: name, Attrs: attrs})
 }
