@@ -102,6 +102,19 @@ func (f *File) Reseal(src []byte, now time.Time) (*Sealed, error) {
 	return s.hold(src, s.prepare(src))
 }
 
+// Rescue encrypts any text as a binary file for those who can read f: what an edit of
+// it left that it cannot become. The result decrypts to src.
+func (f *File) Rescue(src []byte, now time.Time) (*Sealed, error) {
+	s, err := newSealing(doc.Binary{}, Policy{Now: now})
+	if err != nil {
+		return nil, err
+	}
+	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
+	s.dataKey = bytes.Clone(f.dataKey)
+	defer clear(s.dataKey)
+	return s.hold(src, s.prepare(src))
+}
+
 // newSealing settles the rules for a file.
 func newSealing(f doc.Format, p Policy) (*sealing, error) {
 	if _, binary := f.(doc.Binary); binary {
