@@ -25,6 +25,8 @@ type gnuPG struct {
 	env  keys.Env
 	path func() (string, error) // of the program, looked for once
 	turn chan struct{}          // holds one token: one question at a time
+
+	patience time.Duration // how long gpg may take when nobody is asked
 }
 
 func newGnuPG(env keys.Env) *gnuPG {
@@ -32,6 +34,8 @@ func newGnuPG(env keys.Env) *gnuPG {
 		env:  env,
 		path: sync.OnceValues(func() (string, error) { return program(env) }),
 		turn: make(chan struct{}, 1),
+
+		patience: deadline,
 	}
 }
 
@@ -91,7 +95,7 @@ func options(args ...string) []string {
 // encrypt returns the armored message that holds the data key for fp.
 func (g *gnuPG) encrypt(ctx context.Context, fp fingerprint, dataKey []byte) (string, error) {
 	out := &output{buf: make([]byte, 0, maxEnc)}
-	said, err := g.run(ctx, deadline, dataKey, out, options("--batch", "--no-tty", "--yes",
+	said, err := g.run(ctx, g.patience, dataKey, out, options("--batch", "--no-tty", "--yes",
 		"--armor", "--no-comments", "--no-emit-version", "--no-throw-keyids", "--encrypt", "--recipient=0x"+string(fp))...)
 	const notFound = "1"
 	switch refused := said.status["INV_RECP"]; {
@@ -111,12 +115,17 @@ func (g *gnuPG) encrypt(ctx context.Context, fp fingerprint, dataKey []byte) (st
 	return "", fmt.Errorf("gpg made no message for it: %s", said)
 }
 
-// decrypt returns what a message holds, if it was the key fp that opened it.
+// decrypt returns what a message holds, if it was the key fp that opened it: gpg
+// takes whichever key fits.
 func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (dataKey []byte, err error) {
+	recipients, err := recipients(message)
+	if err != nil {
+		return nil, err
+	}
 	args, limit := options("--skip-verify", "--decrypt"), time.Duration(0)
 	quiet := keys.IsQuiet(ctx)
 	if quiet {
-		args, limit = append([]string{"--batch", "--no-tty", "--pinentry-mode=error"}, args...), deadline
+		args, limit = append([]string{"--batch", "--no-tty", "--pinentry-mode=error"}, args...), g.patience
 	} else {
 		select {
 		case g.turn <- struct{}{}:
@@ -143,20 +152,21 @@ func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (da
 	case err != nil:
 		return nil, err
 	}
-	opened := said.status["DECRYPTION_KEY"] // the key's fingerprint and that of its primary key
+	opened := said.status["DECRYPTION_KEY"] // the fingerprints of the subkey and of its primary key
+	opened = opened[:min(2, len(opened))]
 	switch {
-	case opened == nil && said.status[decryptError] != nil:
+	case len(opened) == 0 && said.status[decryptError] != nil:
 		return nil, g.refusal(said, quiet)
-	case opened == nil && said.status["NO_SECKEY"] != nil:
+	case len(opened) == 0 && said.status["NO_SECKEY"] != nil:
 		return nil, g.notHere(false, "its agent has no secret key for this entry, or does not run")
-	case opened == nil && !said.failed:
+	case len(opened) == 0 && !said.failed:
 		return nil, errors.New("gpg does not say which key it used; GnuPG 2.2 or later does")
-	case opened == nil:
+	case len(opened) == 0:
 		return nil, fmt.Errorf("gpg does not decrypt it: %s", said)
 	case said.failed || said.status["DECRYPTION_OKAY"] == nil || said.status["GOODMDC"] == nil || len(out.buf) == 0:
 		return nil, damaged("its message does not decrypt")
 	}
-	if err := g.belongs(ctx, fp, opened); err != nil {
+	if err := g.belongs(ctx, fp, opened, recipients); err != nil {
 		return nil, err
 	}
 	return out.buf, nil
@@ -190,9 +200,10 @@ func (g *gnuPG) refusal(said report, quiet bool) error {
 	return fmt.Errorf("gpg does not decrypt it: %s", said)
 }
 
-// belongs checks that the key which opened a message is the key fp: itself, its
-// primary key, or another subkey of that.
-func (g *gnuPG) belongs(ctx context.Context, fp fingerprint, opened []string) error {
+// belongs checks that the secret key which opened a message is that of fp: the key
+// itself, its primary key or another subkey of that. Of several recipients, gpg may
+// have taken another one.
+func (g *gnuPG) belongs(ctx context.Context, fp fingerprint, opened, recipients []string) error {
 	if slices.ContainsFunc(opened, fp.covers) {
 		return nil
 	}
@@ -201,7 +212,7 @@ func (g *gnuPG) belongs(ctx context.Context, fp fingerprint, opened []string) er
 		return err
 	}
 	for _, k := range block {
-		if k.fingerprint == opened[0] {
+		if k.fingerprint == opened[0] || len(recipients) > 1 && slices.Contains(recipients, k.id) {
 			return nil
 		}
 	}

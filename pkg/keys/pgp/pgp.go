@@ -88,8 +88,6 @@ func (k *key) Wrap(ctx context.Context, dataKey []byte) (keys.Entry, error) {
 	}}, nil
 }
 
-// Unwrap has gpg decrypt the entry's message, and takes the result only if it was
-// k's secret key that did it: gpg itself takes whichever key fits.
 func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("unwrapping the data key with %s: %w", k.Name(), err)
@@ -97,11 +95,8 @@ func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 	if e.Kind != Kind {
 		return nil, fmt.Errorf("an entry of kind %q is not a PGP entry", keys.Short(e.Kind))
 	}
-	message, err := entryMessage(e)
-	if err == nil {
-		_, err = recipients(message)
-	}
 	var dataKey []byte
+	message, err := entryMessage(e)
 	if err == nil {
 		dataKey, err = k.gpg.decrypt(ctx, k.fp, message)
 	}

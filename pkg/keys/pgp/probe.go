@@ -38,7 +38,7 @@ func (g *gnuPG) list(ctx context.Context, fp fingerprint) ([]listed, error) {
 // colons runs gpg for a machine-readable listing.
 func (g *gnuPG) colons(ctx context.Context, args ...string) (block []listed, err error) {
 	out := &output{buf: make([]byte, 0, maxListing)}
-	said, err := g.run(keys.Quiet(ctx), deadline, nil, out, options(append([]string{"--batch", "--no-tty", "--with-colons"}, args...)...)...)
+	said, err := g.run(keys.Quiet(ctx), g.patience, nil, out, options(append([]string{"--batch", "--no-tty", "--with-colons"}, args...)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func (k *key) ids(e keys.Entry) ([]string, error) {
 // examine looks at gpg, its agent and the secret keys that there are.
 func (g *gnuPG) examine(ctx context.Context) []keys.Finding {
 	out := &output{buf: make([]byte, 0, maxEnc), cut: true}
-	_, err := g.run(keys.Quiet(ctx), deadline, nil, out, "--batch", "--no-tty", "--version")
+	_, err := g.run(keys.Quiet(ctx), g.patience, nil, out, "--batch", "--no-tty", "--version")
 	var missing *missingError
 	if errors.As(err, &missing) {
 		return []keys.Finding{{What: "gpg", State: keys.Note, Detail: fmt.Sprintf("%v; only PGP keys need it", missing.error)}}

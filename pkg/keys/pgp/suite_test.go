@@ -94,17 +94,20 @@ func (k *keyring) write(name, text string, mode os.FileMode) string {
 	return path
 }
 
-// generate makes a key of an algorithm and returns its fingerprint. A cv25519 one is
-// a subkey of a primary key that only signs.
+// generate makes a key of an algorithm and returns its fingerprint. An ed25519 one
+// only signs; a cv25519 one is a subkey of such a key.
 func (k *keyring) generate(algo, passphrase string) string {
 	k.t.Helper()
 	k.keys++
 	user := fmt.Sprintf("Test %d", k.keys)
 	options := []string{"--pinentry-mode=loopback", "--passphrase", passphrase}
-	if algo != "cv25519" {
-		k.gpg(nil, append(options, "--quick-generate-key", user, algo, "encr", "never")...)
-	} else {
+	switch algo {
+	case "ed25519", "cv25519":
 		k.gpg(nil, append(options, "--quick-generate-key", user, "ed25519", "sign", "never")...)
+	default:
+		k.gpg(nil, append(options, "--quick-generate-key", user, algo, "encr", "never")...)
+	}
+	if algo == "cv25519" {
 		k.gpg(nil, append(options, "--quick-add-key", k.fingerprints("=" + user)[0], algo, "encr", "never")...)
 	}
 	return k.fingerprints("=" + user)[0]
@@ -222,7 +225,7 @@ func (k *keyring) pinentry(passphrase string) (questions string) {
 	if runtime.GOOS == "windows" {
 		k.t.Skip("takes a shell script")
 	}
-	questions = filepath.Join(k.home, "questions")
+	questions = k.write("questions", "", 0o600)
 	answer := `echo "ERR 83886179 canceled"`
 	if passphrase != "" {
 		answer = "echo 'D " + passphrase + "'; echo OK"
