@@ -152,6 +152,20 @@ func noEmptyFlags(cmd *cobra.Command) (err error) {
 	return err
 }
 
+// shortPath returns an absolute path as seen from here, if that is shorter.
+func shortPath(path string) string {
+	dir, err := filepath.EvalSymlinks(".")
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err == nil {
+		if rel, err := filepath.Rel(dir, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
+}
+
 func sameFile(a, b string) bool {
 	absA, errA := filepath.Abs(a)
 	absB, errB := filepath.Abs(b)
