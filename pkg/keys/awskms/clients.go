@@ -146,21 +146,36 @@ func (k *key) regions(ctx context.Context, target arn) []string {
 			regions = appendNew(regions, n.arn.region)
 		}
 	}
-	regions = appendNew(regions, k.clients.defaultRegion())
+	if region := k.clients.defaultRegion(); isRegion.MatchString(region) {
+		regions = appendNew(regions, region)
+	}
 	return regions[:min(len(regions), maxRegions)]
 }
 
+// A request is what is done with a service: one call, for a key, with the retries that
+// the options have.
+type request[T any] func(ctx context.Context, s *service, keyID string, o func(*kms.Options)) (T, error)
+
+// hastily makes a call that is not worth waiting long for, as another can be made.
+func hastily(o *kms.Options) { o.RetryMaxAttempts = 2 }
+
+func patiently(*kms.Options) {}
+
 // call has a key's service do something, under a deadline, and explains what it
 // failed with.
-func call[T any](ctx context.Context, k *key, p path, target arn, op string, do func(context.Context, *service, string) (T, error)) (T, error) {
+func call[T any](ctx context.Context, k *key, p path, target arn, op string, do request[T]) (T, error) {
 	var none T
 	c := k.clients
 	regions := k.regions(ctx, target)
 	var first error
-	for _, region := range regions {
+	for i, region := range regions {
 		s := c.service(place{region, p.profile, p.role})
+		retries := hastily
+		if i == len(regions)-1 {
+			retries = patiently
+		}
 		v, err := attempt(ctx, c, s, callLimit/time.Duration(len(regions)), func(ctx context.Context) (T, error) {
-			return do(ctx, s, target.in(region).id())
+			return do(ctx, s, target.in(region).id(), retries)
 		})
 		if err == nil {
 			return v, nil

@@ -132,7 +132,7 @@ func (s *service) reason(ctx context.Context, err error, target arn, op string) 
 	case "KMSInvalidStateException":
 		return fmt.Sprintf("the KMS key cannot be used in %s in its state%s; if it is to be deleted, aws kms cancel-key-deletion --region %[1]s --key-id %s keeps it", s.region, said(err), target.id())
 	case "NotFoundException":
-		return fmt.Sprintf("there is no such %s in %s%s; check its ARN, and that Region and account are right", aliasOrKey, s.region, said(err))
+		return fmt.Sprintf("there is no such %s in %s; check its ARN, and that Region and account are right", aliasOrKey, s.region)
 	case "InvalidCiphertextException":
 		return "KMS cannot decrypt the entry: the encryption context is another one than when it was made, or the entry is damaged or of another key; restore it from an earlier version of the file"
 	case "IncorrectKeyException":

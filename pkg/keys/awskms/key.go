@@ -100,8 +100,8 @@ func (k *key) wrap(ctx context.Context, dataKey []byte) (keys.Entry, error) {
 		return e, nil
 	}
 
-	out, err := call(ctx, k, k.path(ctx), k.arn, "Encrypt", func(ctx context.Context, s *service, keyID string) (*kms.EncryptOutput, error) {
-		return s.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: &keyID, Plaintext: dataKey, EncryptionContext: k.context})
+	out, err := call(ctx, k, k.path(ctx), k.arn, "Encrypt", func(ctx context.Context, s *service, keyID string, o func(*kms.Options)) (*kms.EncryptOutput, error) {
+		return s.kms.Encrypt(ctx, &kms.EncryptInput{KeyId: &keyID, Plaintext: dataKey, EncryptionContext: k.context}, o)
 	})
 	var usage *types.InvalidKeyUsageException
 	if errors.As(err, &usage) {
@@ -181,10 +181,10 @@ func (k *key) unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 }
 
 func (k *key) decrypt(ctx context.Context, p path, target arn, blob []byte) (*kms.DecryptOutput, error) {
-	return call(ctx, k, p, target, "Decrypt", func(ctx context.Context, s *service, keyID string) (*kms.DecryptOutput, error) {
+	return call(ctx, k, p, target, "Decrypt", func(ctx context.Context, s *service, keyID string, o func(*kms.Options)) (*kms.DecryptOutput, error) {
 		return s.kms.Decrypt(ctx, &kms.DecryptInput{
 			KeyId: &keyID, CiphertextBlob: blob, EncryptionContext: k.context, EncryptionAlgorithm: k.algorithm(),
-		})
+		}, o)
 	})
 }
 

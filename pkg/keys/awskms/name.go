@@ -22,11 +22,15 @@ type arn struct {
 	resource                   string // "key/ID" or "alias/NAME"
 }
 
+// regionForm keeps typing errors from becoming names of hosts that are waited for.
+const regionForm = `[a-z]{2,8}(?:-[a-z0-9]{1,16}){1,3}-[0-9]{1,2}`
+
 var (
-	arnForm  = regexp.MustCompile(`^arn:(aws[a-z0-9-]{0,30}):kms:([a-z0-9-]{1,32}):([0-9]{1,12}):(key/[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,250})$`)
-	bareForm = regexp.MustCompile(`^(alias/[A-Za-z0-9/_-]{1,250}|mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:@([a-z0-9-]{1,32}))?$`)
+	arnForm  = regexp.MustCompile(`^arn:(aws[a-z0-9-]{0,30}):kms:(` + regionForm + `):([0-9]{1,12}):(key/[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,250})$`)
+	bareForm = regexp.MustCompile(`^(alias/[A-Za-z0-9/_-]{1,250}|mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:@(` + regionForm + `))?$`)
 	roleForm = regexp.MustCompile(`^arn:aws[a-z0-9-]{0,30}:iam::[0-9]{1,12}:role/[A-Za-z0-9_+=,.@/-]{1,600}$`)
 	fpForm   = regexp.MustCompile(`^sha256:[0-9a-f]{32}$`)
+	isRegion = regexp.MustCompile(`^` + regionForm + `$`)
 	idStart  = regexp.MustCompile(`^(alias/|mrk-[0-9a-f]|[0-9a-f]{8}-[0-9a-f]{4}-)`)
 )
 
@@ -146,6 +150,9 @@ func parseName(s string, region func() string) (name, error) {
 		}
 		if n.arn.region == "" {
 			return bad("no Region is known for it; write %s@REGION or set AWS_REGION", where)
+		}
+		if !isRegion.MatchString(n.arn.region) {
+			return bad("%q, from AWS_REGION, is not the name of a Region", keys.Short(n.arn.region))
 		}
 	} else {
 		return bad("it is not the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID or …:alias/NAME")

@@ -81,11 +81,8 @@ func (k *key) Probe(ctx context.Context, e keys.Entry) keys.Finding {
 	return f
 }
 
-// hastily makes a call that is not worth waiting for.
-func hastily(o *kms.Options) { o.RetryMaxAttempts = 2 }
-
 func (k *key) try(ctx context.Context, target arn, op string, do func(context.Context, *service, string) error) error {
-	_, err := call(ctx, k, k.path(ctx), target, op, func(ctx context.Context, s *service, keyID string) (struct{}, error) {
+	_, err := call(ctx, k, k.path(ctx), target, op, func(ctx context.Context, s *service, keyID string, _ func(*kms.Options)) (struct{}, error) {
 		return struct{}{}, do(ctx, s, keyID)
 	})
 	return err

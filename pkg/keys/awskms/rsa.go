@@ -97,8 +97,8 @@ func (k *key) fetch(ctx context.Context) (publicKey, error) {
 }
 
 func (k *key) getPublicKey(ctx context.Context) ([]byte, error) {
-	out, err := call(ctx, k, k.path(ctx), k.arn, "GetPublicKey", func(ctx context.Context, s *service, keyID string) (*kms.GetPublicKeyOutput, error) {
-		return s.kms.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &keyID})
+	out, err := call(ctx, k, k.path(ctx), k.arn, "GetPublicKey", func(ctx context.Context, s *service, keyID string, o func(*kms.Options)) (*kms.GetPublicKeyOutput, error) {
+		return s.kms.GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &keyID}, o)
 	})
 	var usage *types.InvalidKeyUsageException
 	var unsupported *types.UnsupportedOperationException

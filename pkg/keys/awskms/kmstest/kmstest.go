@@ -225,6 +225,9 @@ func (s *Server) Fault(t testing.TB, f Fault) {
 // map[string]any{"KeyId": id}).
 func (s *Server) KMS(t testing.TB, region, op string, params map[string]any) map[string]any {
 	t.Helper()
+	if params == nil {
+		params = map[string]any{}
+	}
 	body, err := json.Marshal(params)
 	if err != nil {
 		t.Fatal(err)
