@@ -230,8 +230,10 @@ func (id *identity) explain(err error, late bool) error {
 		return &noCredentialsError{looked: []string{fmt.Sprintf(format, args...)}, next: next}
 	}
 	var program *processcreds.ProviderError
-	var said smithy.APIError
+	var op *smithy.OperationError
 	switch {
+	case errors.As(err, &op) && op.Service() == sts.ServiceID:
+		return &roleError{err}
 	case id.asksProgram():
 		if errors.As(err, &program) {
 			why = "failed: " + innermost(program).Error() // what the program said is on the terminal
@@ -250,8 +252,6 @@ func (id *identity) explain(err error, late bool) error {
 		return none("", "%s (needs the MFA code of %s: %v)", id.name(), id.mfa, keys.ErrNoTerminal)
 	case id.asksSTS() && late:
 		return &roleError{&timeoutError{callLimit, err}}
-	case id.asksSTS() && errors.As(err, &said):
-		return &roleError{err}
 	}
 	var looked []string
 	if id.profile == "" {
@@ -281,7 +281,8 @@ func (id *identity) asksSignOn() bool {
 	return id.has(aws.CredentialSourceSSO, aws.CredentialSourceSSOLegacy, aws.CredentialSourceLogin)
 }
 func (id *identity) asksSTS() bool {
-	return id.has(aws.CredentialSourceSTSAssumeRole, aws.CredentialSourceSTSAssumeRoleWebID)
+	return id.has(aws.CredentialSourceSTSAssumeRole, aws.CredentialSourceSTSAssumeRoleWebID,
+		aws.CredentialSourceEnvVarsSTSWebIDToken, aws.CredentialSourceProfileSTSWebIDToken)
 }
 
 var notInSessionName = regexp.MustCompile(`[^A-Za-z0-9_+=,.@-]`)
