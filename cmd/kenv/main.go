@@ -55,7 +55,7 @@ failure, 5 a check or a policy objects.`,
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newKeys(p),
 		newRotate(p), newUpdateKeys(p),
-		newVersion(p), newCompletion(p),
+		newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())
 	return root
