@@ -28,18 +28,20 @@ const grace = 500 * time.Millisecond
 // and returns what they found, in their order.
 func lookAll(ctx context.Context, looks []look) (wait func() [][]keys.Finding) {
 	found := make([][]keys.Finding, len(looks))
-	slots := make(chan struct{}, maxLooks)
+	next := make(chan int, len(looks))
+	for i := range looks {
+		next <- i
+	}
+	close(next)
 	var wg sync.WaitGroup
-	for i, l := range looks {
+	for range min(maxLooks, len(looks)) {
 		wg.Go(func() {
-			select {
-			case slots <- struct{}{}:
-				defer func() { <-slots }()
-			case <-ctx.Done():
-			}
-			var err error
-			if found[i], err = within(ctx, l.limit, l.ask); err != nil {
-				found[i] = []keys.Finding{{What: l.what, State: keys.Missing, Detail: err.Error(), Hint: "see whether what it needs can be reached from here, and try again"}}
+			for i := range next {
+				l := looks[i]
+				var err error
+				if found[i], err = within(ctx, l.limit, l.ask); err != nil {
+					found[i] = []keys.Finding{{What: l.what, State: keys.Missing, Detail: err.Error(), Hint: "see whether what it needs can be reached from here, and try again"}}
+				}
 			}
 		})
 	}
