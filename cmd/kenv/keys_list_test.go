@@ -88,7 +88,7 @@ func TestKeysJSON(t *testing.T) {
 	if k := got[0].Keys[0]; k != (listedKey{Group: 1, Kind: "kms", Name: "arn:aws:kms:eu-west-1:1:key/a", Region: "eu-west-1", CreatedAt: "2026-01-02T03:04:05Z", Alias: "alias/prod", Supported: true}) {
 		t.Errorf("%+v", k)
 	}
-	if k := got[0].Keys[2]; k != (listedKey{Group: 1, Kind: "age", Name: "agenosuch", Detail: "not supported by this kenv"}) {
+	if k := got[0].Keys[2]; k != (listedKey{Group: 1, Kind: "age", Name: "age", Detail: "not supported by this kenv"}) {
 		t.Errorf("%+v", k)
 	}
 	if f := got[0]; f.File != "a.yaml" || f.Threshold != 1 || f.Groups != 1 || f.Sealed || f.LastModified != "2026-03-04T05:06:07Z" {

@@ -37,12 +37,20 @@ failure, 5 a check or a policy objects.`,
   kenv encrypt -i secrets.yaml
   kenv decrypt secrets.yaml
   kenv exec secrets.env -- ./server`,
-		Args:          subcommandOnly,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && !isMistyped(args[0]) {
+				return nil
+			}
+			return subcommandOnly(cmd, args)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if showVersion {
 				return printVersion(p)
+			}
+			if len(args) > 0 {
+				return runEdit(cmd, p, &editOptions{}, args[0])
 			}
 			return cmd.Help()
 		},
@@ -53,7 +61,7 @@ failure, 5 a check or a policy objects.`,
 	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
-		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newKeys(p),
+		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
 		newRotate(p), newUpdateKeys(p),
 		newDoctor(p), newVersion(p), newCompletion(p),
 	)

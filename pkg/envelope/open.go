@@ -167,17 +167,13 @@ func Inspect(src []byte, f doc.Format) (*Metadata, error) {
 	return o.meta, nil
 }
 
-// Recipients returns the names of a file's master keys, by group. An entry of a
-// kind that is not supported has its kind for a name.
+// Recipients returns the names of a file's master keys, by group: see
+// keys.Table.NameOf.
 func Recipients(m *Metadata, table keys.Table) [][]string {
 	names := make([][]string, len(m.Groups))
 	for i, g := range m.Groups {
 		for _, e := range g {
-			name := e.Kind
-			if k, err := table.FromEntry(e); err == nil {
-				name = k.Name()
-			}
-			names[i] = append(names[i], name)
+			names[i] = append(names[i], table.NameOf(e))
 		}
 	}
 	return names

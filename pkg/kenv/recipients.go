@@ -1,7 +1,6 @@
 package kenv
 
 import (
-	"cmp"
 	"context"
 
 	"github.com/kenvhq/kenv/pkg/keys"
@@ -19,9 +18,7 @@ type Recipients struct {
 // A Recipient is a master key that a file's data key, or a share of it, was wrapped
 // for.
 type Recipient struct {
-	// Name is the key's canonical string. For a key that cannot be used here it is
-	// what its entry says, in the same form.
-	Name  string
+	Name  string // see keys.Table.NameOf
 	Entry keys.Entry
 	Key   keys.MasterKey // nil if it cannot be used here
 	Err   error          // why: it wraps keys.ErrUnsupported, or the entry is damaged
@@ -49,11 +46,9 @@ func (s Setup) Recipients(src Source) (*Recipients, error) {
 	for _, g := range m.Groups {
 		group := make([]Recipient, len(g))
 		for i, e := range g {
-			group[i] = Recipient{Name: cmp.Or(entryName(e), e.Kind), Entry: e}
-			if k, err := s.Keys.FromEntry(e); err != nil {
-				group[i].Err = err
-			} else {
-				group[i].Name, group[i].Key = k.Name(), k
+			group[i] = Recipient{Name: s.Keys.NameOf(e), Entry: e}
+			if group[i].Key, group[i].Err = s.Keys.FromEntry(e); group[i].Err != nil {
+				group[i].Key = nil
 			}
 		}
 		r.Groups = append(r.Groups, group)
@@ -69,27 +64,4 @@ func (s Setup) Probe(ctx context.Context, name string, r Recipient) (f keys.Find
 		return keys.Finding{}, false
 	}
 	return p.Probe(s.named(ctx, name), r.Entry), true
-}
-
-// entryName names the key of an entry as a config would, without a provider.
-func entryName(e keys.Entry) string {
-	switch e.Kind {
-	case "age":
-		return e.Field("recipient")
-	case "kms", "kms_rsa":
-		return e.Field("arn")
-	case "pgp":
-		return "pgp:" + e.Field("fp")
-	case "pkcs11":
-		return e.Field("uri")
-	case "gcp_kms":
-		return "gcp-kms:" + e.Field("resource_id")
-	case "azure_kv":
-		return "azure-kv:" + e.Field("vault_url") + "/keys/" + e.Field("name") + "/" + e.Field("version")
-	case "hc_vault":
-		return "hc-vault:" + e.Field("vault_address") + "/v1/" + e.Field("engine_path") + "/keys/" + e.Field("key_name")
-	case "hckms":
-		return "hckms:" + e.Field("key_id")
-	}
-	return e.Kind
 }

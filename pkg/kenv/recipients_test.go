@@ -55,7 +55,7 @@ func TestRecipients(t *testing.T) {
 	}
 }
 
-// Keys that this program has no provider for have the names that a config gives them.
+// Keys that this program has no provider for are listed, too.
 func TestRecipientsUnsupported(t *testing.T) {
 	s, _ := newSetup(t)
 	const date = `, "created_at": "2026-01-02T03:04:05Z", "enc": "x"}]`
@@ -65,16 +65,16 @@ func TestRecipientsUnsupported(t *testing.T) {
 			{"kms": [{"arn": "arn:aws:kms:r:1:key/k"` + date + `, "pgp": [{"fp": "ABCD"` + date + `},
 			{"gcp_kms": [{"resource_id": "projects/p"` + date + `, "hckms": [{"key_id": "eu:1"` + date + `},
 			{"azure_kv": [{"vault_url": "https://v", "name": "n", "version": "1"` + date + `, "kms_rsa": [{"arn": "arn:rsa"` + date + `},
-			{"hc_vault": [{"vault_address": "https://h", "engine_path": "e", "key_name": "k"` + date + `, "pkcs11": [{"uri": "pkcs11:object=k"` + date + `, "age": [{"enc": "x"}]}
+			{"hc_vault": [{"vault_address": "https://h", "engine_path": "e", "key_name": "k"` + date + `, "pkcs11": [{"uri": "pkcs11:object=k"` + date + `, "age": [{"recipient": "test", "enc": "x"}]}
 		], "lastmodified": "2026-03-04T05:06:07Z", "mac": "x", "version": "3.13.3"}}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := [][]string{
-		{"arn:aws:kms:r:1:key/k", "pgp:ABCD"},
+		{"kms", "pgp"},
 		{"gcp-kms:projects/p", "hckms:eu:1"},
-		{"azure-kv:https://v/keys/n/1", "arn:rsa"},
-		{"hc-vault:https://h/v1/e/keys/k", "", "pkcs11:object=k"}, // newSetup names a key after its recipient
+		{"azure-kv:https://v/keys/n/1", "kms_rsa"},
+		{"hc-vault:https://h/v1/e/keys/k", "test", "pkcs11"},
 	}
 	if r.Threshold != 2 || r.Sealed || len(r.Groups) != len(want) {
 		t.Fatalf("%+v", r)
