@@ -73,6 +73,30 @@ a.yaml  age   agenosuch                                              -
 	}
 }
 
+// However many keys do not answer, the list comes.
+func TestKeysOnlineEnds(t *testing.T) {
+	slow := func(context.Context, string, keys.Entry) keys.Finding {
+		time.Sleep(time.Hour)
+		return keys.Finding{}
+	}
+	p, output := fakeProcess(t, keys.Table{fakeProvider("kms", "arn:", slow, nil)})
+	entry := `        - {arn: "arn:aws:kms:r:1:key/a", created_at: "2026-01-02T03:04:05Z", enc: x}` + "\n"
+	writeFile(t, "a.yaml", "a: b\nsops:\n    kms:\n"+strings.Repeat(entry, 100)+"    lastmodified: \"2026-03-04T05:06:07Z\"\n    mac: x\n    version: 3.13.3\n")
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if err := runKeysList(t.Context(), p, keysListOptions{online: true}, []string{"a.yaml"}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took > askAllLimit+grace {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(time.Hour) // the bubble has to be empty in the end
+	})
+	if n := strings.Count(output(), "not asked, since others took too long"); n < 100-4*maxLooks || n == 100 {
+		t.Errorf("%d keys were not asked", n)
+	}
+}
+
 func TestKeysJSON(t *testing.T) {
 	p, output := fakeProcess(t, keys.Table{fakeProvider("kms", "arn:", nil, nil)})
 	writeFile(t, "a.yaml", listedYAML)

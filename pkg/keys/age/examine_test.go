@@ -37,6 +37,10 @@ func TestExamine(t *testing.T) {
 		t.Fatal(err)
 	}
 	under := write(t, sealed(t, file, "x", false), dir, "under")
+	group := write(t, []byte(second), dir, "group")
+	if err := os.Chmod(group, 0o640); err != nil {
+		t.Fatal(err)
+	}
 	write(t, private, home, ".ssh/id_ed25519")
 	write(t, locked, home, ".ssh/id_rsa")
 	many := ""
@@ -51,7 +55,7 @@ func TestExamine(t *testing.T) {
 
 	env := asksNobody(t, keys.Env{HomeDir: home, ConfigDir: config, Getenv: vars(
 		"KENV_AGE_KEY", secret+"\n"+second+"\nhunter2 hunter3\n",
-		"KENV_AGE_KEY_FILE", strings.Join([]string{"/nonexistent", under}, string(os.PathListSeparator)),
+		"KENV_AGE_KEY_FILE", strings.Join([]string{"/nonexistent", under, group}, string(os.PathListSeparator)),
 		"SOPS_AGE_KEY", yubikey,
 		"SOPS_AGE_KEY_CMD", "touch "+started,
 	)})
@@ -61,6 +65,7 @@ func TestExamine(t *testing.T) {
 		{What: in + "KENV_AGE_KEY", State: keys.Warning, Detail: name + "; " + other + "; line 3: not an age identity"},
 		{What: in + "KENV_AGE_KEY_FILE /nonexistent", State: keys.Warning, Detail: "no such file"},
 		{What: in + "KENV_AGE_KEY_FILE " + under, State: keys.OK, Detail: "under a passphrase, which is asked for when it is needed"},
+		{What: in + "KENV_AGE_KEY_FILE " + group, State: keys.Warning, Detail: other + "; others on this machine can get at it (mode 0640)", Hint: "chmod go= " + group},
 		{What: in + "~/.config/kenv/age/keys.txt", State: keys.Warning, Detail: name + "; others on this machine can get at it (mode 0644)", Hint: "chmod go= " + open},
 		{What: in + "SOPS_AGE_KEY", State: keys.Warning, Detail: "one for age-plugin-kenvtest-none, which is not on the PATH", Hint: "install age-plugin-kenvtest-none"},
 		{What: in + "SOPS_AGE_KEY_CMD", State: keys.OK, Detail: "a command, which is run when no other identity opens a file"},
@@ -131,7 +136,8 @@ func TestProbe(t *testing.T) {
 		{"ssh", keys.Env{HomeDir: home}, public, keys.Finding{State: keys.OK, Detail: "its identity is in ~/.ssh/id_ed25519"}},
 		{"locked ssh", keys.Env{HomeDir: home}, locked, keys.Finding{State: keys.OK, Detail: "its identity is in ~/.ssh/id_rsa"}},
 		{"somebody else's", keys.Env{Getenv: vars("SOPS_AGE_KEY", other), HomeDir: home}, name, keys.Finding{State: keys.Missing, Detail: "its identity is not on this machine"}},
-		{"perhaps", keys.Env{Getenv: vars("KENV_AGE_KEY", plugin.EncodeIdentity("x", nil)+"\n"+plugin.EncodeIdentity("y", nil), "KENV_AGE_KEY_FILE", under, "SOPS_AGE_KEY_CMD", "touch "+started)}, name,
+		{"perhaps", keys.Env{Getenv: vars("KENV_AGE_KEY", plugin.EncodeIdentity("x", nil)+"\n"+plugin.EncodeIdentity("y", nil), "KENV_AGE_KEY_FILE", under, "SOPS_AGE_KEY_CMD", "touch "+started,
+			"SOPS_AGE_SSH_PRIVATE_KEY_CMD", "touch "+started)}, name, // which is no ssh key
 			keys.Finding{State: keys.Note, Detail: "its identity may be in KENV_AGE_KEY, KENV_AGE_KEY_FILE " + under + ", SOPS_AGE_KEY_CMD, which takes asking"}},
 		{"ssh under a passphrase for age", keys.Env{Getenv: vars("KENV_AGE_KEY_FILE", under)}, public, keys.Finding{State: keys.Missing, Detail: "its identity is not on this machine"}},
 		{"a plugin that is not there", keys.Env{Getenv: vars("KENV_AGE_KEY_FILE", under)}, pluginKey,
