@@ -186,6 +186,9 @@ func (e *editing) loop(ctx context.Context) error {
 		}
 		if bytes.Equal(text, e.before) {
 			e.p.ui.notef("%s: nothing changed", e.name)
+			if isSops(os.Args[0]) {
+				return silent{errUnchanged}
+			}
 			return nil
 		}
 		out, err := e.encrypt(ctx, text)
@@ -252,10 +255,10 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 	case errors.As(ended, &exit) && exit.ExitCode() > 0:
 		clear(e.text)
 		e.text = nil
-		return nil, fmt.Errorf("the editor %s ended with exit code %d; nothing was changed", e.editor.Name(), exit.ExitCode())
+		return nil, fmt.Errorf("%w: %s ended with exit code %d; nothing was changed", errEditor, e.editor.Name(), exit.ExitCode())
 	case ended != nil:
 		e.keep()
-		return nil, fmt.Errorf("the editor %s: %w", e.editor.Name(), ended)
+		return nil, fmt.Errorf("%w: %s: %w", errEditor, e.editor.Name(), ended)
 	case errors.Is(err, fs.ErrNotExist) && e.old == nil:
 		return nil, nil // a new file that was not saved
 	case err != nil:

@@ -18,8 +18,12 @@ func main() { os.Exit(Main(context.Background(), os.Args[1:])) }
 func Main(ctx context.Context, args []string) int {
 	p := newProcess()
 	root := newRoot(p)
-	root.SetArgs(args)
-	return p.close(p.ui.exit(root.ExecuteContext(ctx)))
+	args, err := fromSops(root, args)
+	if err == nil {
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
+	return p.close(p.ui.exit(err))
 }
 
 // newRoot builds the tree of commands. Nothing is looked at before one runs.
@@ -56,13 +60,13 @@ failure, 5 a check or a policy objects.`,
 		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%w", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&p.config, "config", "", "the config `file` to go by (KENV_CONFIG, SOPS_CONFIG)")
 	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
-		newRotate(p), newUpdateKeys(p),
+		newRotate(p), newUpdateKeys(p), newGroups(p), newFileStatus(p),
 		newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())

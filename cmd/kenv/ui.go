@@ -202,6 +202,9 @@ func (u *ui) exit(err error) int {
 	if !as[silent](err) {
 		u.fail(err)
 	}
+	if isSops(os.Args[0]) {
+		return sopsCode(err)
+	}
 	return exitCode(err)
 }
 
