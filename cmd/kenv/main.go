@@ -67,7 +67,7 @@ failure, 5 a check or a policy objects.`,
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
 		newRotate(p), newUpdateKeys(p), newGroups(p), newFileStatus(p),
-		newVersion(p), newCompletion(p),
+		newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())
 	return root
