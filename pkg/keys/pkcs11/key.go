@@ -53,8 +53,9 @@ var ErrPIN = errors.New("the HSM refused the PIN")
 //
 // All keys of a Provider share one connection to an HSM. Two Providers of one
 // process must not use the same module at the same time.
-func Provider(env keys.Env) keys.Provider {
-	d := newDevice(env)
+func Provider(env keys.Env) keys.Provider { return provider(newDevice(env)) }
+
+func provider(d *device) keys.Provider {
 	return keys.Provider{
 		Kind: Kind,
 		Parse: func(s keys.Spec) (keys.MasterKey, bool, error) {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
@@ -125,16 +126,20 @@ func parse(t *testing.T, p keys.Provider, s keys.Spec) keys.MasterKey {
 
 // An order is what another process is to do: unwrap an entry as often as it says.
 type order struct {
-	Entry map[string]any
-	Times int
-	Quiet bool
+	Entry    map[string]any
+	Times    int
+	Quiet    bool
+	Patience time.Duration // instead of the usual one
+	Cancel   time.Duration // after which each try is given up
 }
 
 // A result is what came of one try.
 type result struct {
-	Key                 string // hexadecimal
-	Err                 string
-	NotHere, Quiet, PIN bool
+	Key string // hexadecimal
+	Err string
+
+	NotHere, Quiet, PIN, Cancelled bool
+	Took                           time.Duration
 }
 
 // elsewhere has another process unwrap an entry. Its settings are the variables
@@ -173,21 +178,33 @@ func elsewhereMain() {
 	if err := json.NewDecoder(os.Stdin).Decode(&o); err != nil {
 		panic(err)
 	}
-	p := Provider(keys.Env{Getenv: os.Getenv, Setting: func(name string) string { return os.Getenv("KENV_" + strings.ToUpper(name)) }})
-	ctx := context.Background()
-	if o.Quiet {
-		ctx = keys.Quiet(ctx)
+	d := newDevice(keys.Env{Getenv: os.Getenv, Setting: func(name string) string { return os.Getenv("KENV_" + strings.ToUpper(name)) }})
+	if o.Patience > 0 {
+		d.patience = o.Patience
 	}
+	p := provider(d)
 	var results []result
 	for range o.Times {
 		k, err := p.FromEntry(keys.Entry{Kind: Kind, Fields: o.Entry})
 		if err != nil {
 			panic(err)
 		}
+		ctx := context.Background()
+		if o.Quiet {
+			ctx = keys.Quiet(ctx)
+		}
+		if o.Cancel > 0 {
+			later, cancel := context.WithCancel(ctx)
+			time.AfterFunc(o.Cancel, cancel)
+			ctx = later
+		}
+		start := time.Now()
 		got, err := k.Unwrap(ctx, keys.Entry{Kind: Kind, Fields: o.Entry})
-		r := result{Key: hex.EncodeToString(got)}
+		r := result{Key: hex.EncodeToString(got), Took: time.Since(start)}
 		if err != nil {
-			r = result{"", err.Error(), errors.Is(err, keys.ErrNotHere), errors.Is(err, keys.ErrQuiet), errors.Is(err, ErrPIN)}
+			r.Err = err.Error()
+			r.NotHere, r.Quiet = errors.Is(err, keys.ErrNotHere), errors.Is(err, keys.ErrQuiet)
+			r.PIN, r.Cancelled = errors.Is(err, ErrPIN), errors.Is(err, context.Canceled)
 		}
 		results = append(results, r)
 	}

@@ -27,7 +27,7 @@ const patience = 30 * time.Second
 
 // maxMisses bounds how often the module is searched for tokens that are not there:
 // entries can name any number of them.
-const maxMisses = 4
+const maxMisses = 6
 
 // A device is the module of this machine and what was learnt from it. It is used by
 // one caller at a time: opening and closing a module is not safe beside its use, and
@@ -159,7 +159,7 @@ func (d *device) login(u uri) (t token, c *crypto11.Context, err error) {
 // and another process saw it half written. Nothing that has to do with a wrong PIN
 // is repeated.
 func (d *device) again(f func() error) error {
-	for _, pause := range []time.Duration{10, 25, 50} {
+	for _, pause := range []time.Duration{10, 20, 40, 80, 160} {
 		err := f()
 		if err == nil || !racy(err) {
 			return err
@@ -218,7 +218,8 @@ func (d *device) missing(err error) error {
 	for _, t := range d.tokens {
 		soft = soft || strings.HasPrefix(t.manufacturer, "SoftHSM")
 	}
-	return &noTokenError{keys.NotHereError{Looked: []string{fmt.Sprintf("the PKCS#11 module %s (%s)", path, seen)}}, soft}
+	looked := fmt.Sprintf("the PKCS#11 module %s (%s)", path, seen)
+	return &noTokenError{keys.NotHereError{Looked: []string{looked}}, soft && d.misses < maxMisses}
 }
 
 // A noTokenError says that a token is not there.

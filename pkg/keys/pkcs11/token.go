@@ -3,8 +3,10 @@
 package pkcs11
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/miekg/pkcs11"
@@ -38,6 +40,9 @@ func tokensOf(c *pkcs11.Ctx) ([]token, error) {
 		trim := func(s string) string { return strings.TrimRight(s, " \x00") }
 		list = append(list, token{slot, trim(info.Label), trim(info.SerialNumber), trim(info.ManufacturerID), trim(info.Model), info.Flags})
 	}
+	slices.SortFunc(list, func(a, b token) int {
+		return cmp.Or(strings.Compare(a.label, b.label), strings.Compare(a.serial, b.serial))
+	})
 	return list, nil
 }
 
