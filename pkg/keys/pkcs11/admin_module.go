@@ -28,6 +28,9 @@ func Available() error { return nil }
 // not empty is a PKCS #11 URI that says which token is meant.
 func List(ctx context.Context, env keys.Env, name string, login bool) ([]Token, error) {
 	d := newDevice(env)
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
 	var u uri
 	if name != "" {
 		var err error
@@ -43,7 +46,7 @@ func List(ctx context.Context, env keys.Env, name string, login bool) ([]Token, 
 		return d.tokens, explain(err)
 	})
 	if err != nil {
-		return nil, err
+		return nil, plainly(err)
 	}
 	if name != "" || login {
 		// A PIN is for one token, and would be a wrong one for the others.
@@ -58,7 +61,7 @@ func List(ctx context.Context, env keys.Env, name string, login bool) ([]Token, 
 			return t, explain(err)
 		})
 		if err != nil {
-			return nil, err
+			return nil, plainly(err)
 		}
 		all = []token{t}
 	}
@@ -78,7 +81,7 @@ func List(ctx context.Context, env keys.Env, name string, login bool) ([]Token, 
 			one, err = do(ctx, d, func() (Token, error) { return keysOf(t, nil) })
 		}
 		if err != nil {
-			return nil, fmt.Errorf("token %q: %w", t.label, err)
+			return nil, fmt.Errorf("token %q: %w", t.label, plainly(err))
 		}
 		list = append(list, one)
 	}
@@ -159,8 +162,12 @@ func Enroll(ctx context.Context, env keys.Env, name string, o EnrollOptions) (*E
 	if err != nil {
 		return nil, err
 	}
+	if err := d.ready(); err != nil {
+		return nil, err
+	}
+	asked := keys.Short(k.uri.String())
 	fail := func(err error) (*Enrolled, error) {
-		return nil, fmt.Errorf("HSM key %s: %w", keys.Short(k.uri.String()), err)
+		return nil, fmt.Errorf("HSM key %s: %w", asked, plainly(err))
 	}
 	_, typed := k.uri.get("type")
 	typed = typed || strings.Contains(name, "?mech=")
@@ -200,17 +207,42 @@ func Enroll(ctx context.Context, env keys.Env, name string, o EnrollOptions) (*E
 			return fail(err)
 		}
 	}
+	var tried []string
 	for _, k.mech = range mechs {
 		if err = k.prove(ctx); err == nil {
 			done.Name, done.URI, done.Mech = k.Name(), k.uri.String(), string(k.mech)
+			for _, why := range tried {
+				done.Notes = append(done.Notes, fmt.Sprintf("%s, so it is %s", why, k.mech))
+			}
 			return done, nil
 		}
 		if ctx.Err() != nil || errors.Is(err, ErrPIN) {
 			return nil, err
 		}
-		done.Notes = append(done.Notes, fmt.Sprintf("%s does not work here: %v", k.mech, errors.Unwrap(err)))
+		why := err.Error()
+		if f := (*failure)(nil); errors.As(err, &f) {
+			why = f.name
+		}
+		tried = append(tried, fmt.Sprintf("%s does not work with this HSM (%s)", k.mech, why))
 	}
-	return fail(errors.New(strings.Join(done.Notes, "; ")))
+	return fail(errors.New(strings.Join(tried, "; ")))
+}
+
+// ready returns an error if no module is set.
+func (d *device) ready() error {
+	if _, err := d.path(); err != nil {
+		return errors.New("no PKCS#11 module is set; name the library of the HSM's maker with --pkcs11-module or KENV_PKCS11_MODULE, or as pkcs11_module in your own config.yaml")
+	}
+	return nil
+}
+
+// plainly is an error for whoever asked about one key or token: there is no other to
+// try.
+func plainly(err error) error {
+	if away := (*keys.NotHereError)(nil); errors.As(err, &away) {
+		return errors.New("not found in " + strings.Join(away.Looked, ", "))
+	}
+	return err
 }
 
 // prove wraps and unwraps a key.
@@ -335,7 +367,7 @@ func (d *device) generate(ctx context.Context, u uri, secret bool) (uri, error) 
 		return u, errors.New("the URI of a key to make needs a label: object=…")
 	}
 	if _, given := u.get("id"); !given {
-		id := make([]byte, 8)
+		id := make([]byte, 4)
 		if _, err := rand.Read(id); err != nil {
 			return u, err
 		}

@@ -192,6 +192,9 @@ func (k *key) Name() string {
 	return name
 }
 
+// short names the key in a message, where the fingerprint would hide which it is.
+func (k *key) short() string { return keys.Short(k.uri.String()) }
+
 // Matches implements keys.Matcher: a key named without its public half matches the
 // entries of every key of that name.
 func (k *key) Matches(e keys.Entry) bool {
@@ -204,7 +207,7 @@ func (k *key) Matches(e keys.Entry) bool {
 
 func (k *key) Wrap(ctx context.Context, dataKey []byte) (keys.Entry, error) {
 	fail := func(err error) (keys.Entry, error) {
-		return keys.Entry{}, fmt.Errorf("wrapping the data key for %s: %w", keys.Short(k.Name()), err)
+		return keys.Entry{}, fmt.Errorf("wrapping the data key for %s: %w", k.short(), err)
 	}
 	if len(dataKey) == 0 || len(dataKey) > keys.MaxDataKey {
 		return fail(fmt.Errorf("a data key has 1 to %d bytes, not %d", keys.MaxDataKey, len(dataKey)))
@@ -244,7 +247,7 @@ func (k *key) Wrap(ctx context.Context, dataKey []byte) (keys.Entry, error) {
 // difference to that, since nothing vouches for it.
 func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 	fail := func(err error) ([]byte, error) {
-		return nil, fmt.Errorf("unwrapping the data key with %s: %w", keys.Short(k.Name()), err)
+		return nil, fmt.Errorf("unwrapping the data key with %s: %w", k.short(), err)
 	}
 	if err := ctx.Err(); err != nil {
 		return fail(err)
@@ -254,7 +257,7 @@ func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 	}
 	n, err := readEntry(e)
 	if err != nil {
-		return nil, fmt.Errorf("the HSM entry for %s is damaged: %w; restore it from an earlier version of the file", keys.Short(k.Name()), err)
+		return nil, fmt.Errorf("the HSM entry for %s is damaged: %w; restore it from an earlier version of the file", k.short(), err)
 	}
 	if n.mech != k.mech || k.fp != "" && k.fp != n.fp {
 		return fail(fmt.Errorf("the entry is for another key: %w", keys.ErrNotHere))
@@ -266,7 +269,7 @@ func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
 	defer clear(seed)
 	dataKey, err := n.open(seed)
 	if err != nil {
-		return nil, fmt.Errorf("the HSM entry for %s is damaged: its enc does not fit its ek; restore it from an earlier version of the file", keys.Short(k.Name()))
+		return nil, fmt.Errorf("the HSM entry for %s is damaged: its enc does not fit its ek; restore it from an earlier version of the file", k.short())
 	}
 	return dataKey, nil
 }

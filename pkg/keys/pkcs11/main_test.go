@@ -124,8 +124,10 @@ func parse(t *testing.T, p keys.Provider, s keys.Spec) keys.MasterKey {
 	return k
 }
 
-// An order is what another process is to do: unwrap an entry as often as it says.
+// An order is what another process is to do: unwrap an entry as often as it says, or
+// probe its key.
 type order struct {
+	Probe    bool
 	Entry    map[string]any
 	Times    int
 	Quiet    bool
@@ -190,6 +192,11 @@ func elsewhereMain() {
 			panic(err)
 		}
 		ctx := context.Background()
+		if o.Probe {
+			f := k.(keys.Prober).Probe(ctx, keys.Entry{})
+			results = append(results, result{Err: f.State + ": " + f.Detail})
+			continue
+		}
 		if o.Quiet {
 			ctx = keys.Quiet(ctx)
 		}

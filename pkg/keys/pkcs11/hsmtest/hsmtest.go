@@ -33,6 +33,16 @@ type Token struct {
 // ErrMissing is wrapped by the error of Make on a machine without SoftHSM.
 var ErrMissing = errors.New("softhsm2-util or pkcs11-tool is not installed: apt-get install softhsm2 opensc")
 
+// Available reports whether this machine has what makes tokens.
+func Available() bool {
+	for _, program := range []string{"bash", "softhsm2-util", "pkcs11-tool"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // New makes a token and sets the variables of Env for the test and the programs that
 // it starts. Without SoftHSM the test is skipped; where CI is "true" it fails.
 //
@@ -56,17 +66,15 @@ func New(t testing.TB) *Token {
 
 // Make makes a token in a directory, which must be empty or not exist.
 func Make(dir, label string) (*Token, error) {
-	for _, program := range []string{"bash", "softhsm2-util", "pkcs11-tool"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return nil, ErrMissing
-		}
+	if !Available() {
+		return nil, ErrMissing
 	}
 	script, err := tool("softhsm-token.sh")
 	if err != nil {
 		return nil, err
 	}
 	var said bytes.Buffer
-	cmd := exec.Command("bash", script, "--dir", dir, "--label", label, "--pin", PIN)
+	cmd := exec.Command("bash", script, "--dir", dir, "--label", label, "--pin", PIN, "--rsa-bits", "2048")
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
