@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/keys/age"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -20,8 +22,26 @@ var update = flag.Bool("update", false, "rewrite what cmp finds different in the
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"kenv": func() { os.Exit(Main(context.Background(), os.Args[1:])) },
+		"kenv":         func() { os.Exit(Main(context.Background(), os.Args[1:])) },
+		"age-stand-in": ageStandIn,
 	})
+}
+
+// ageStandIn does age -a -r RECIPIENT FILE.
+func ageStandIn() {
+	data, err := os.ReadFile(os.Args[4])
+	if err != nil || os.Args[1] != "-a" || os.Args[2] != "-r" {
+		panic(err)
+	}
+	k, _, err := age.Provider(keys.Env{}).Parse(keys.Spec{Name: os.Args[3]})
+	if err != nil {
+		panic(err)
+	}
+	e, err := k.Wrap(context.Background(), data)
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(e.Field("enc"))
 }
 
 // TestScript runs testdata/script. To the commands of testscript they add

@@ -328,6 +328,7 @@ func (d *device) inspect(ctx context.Context, k *key, typed bool) (object, error
 			for _, o := range found {
 				names = append(names, o.key(uri{}.with("token", t.label)).URI)
 			}
+			slices.Sort(names)
 			return object{}, fmt.Errorf("%d keys have this name: %s", len(found), strings.Join(names[:min(8, len(names))], ", "))
 		}
 		switch o := found[0]; {

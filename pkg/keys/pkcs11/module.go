@@ -411,6 +411,7 @@ func pick(u uri, list []publicKey, fp string) (*publicKey, error) {
 			prints = append(prints, p.fp)
 		}
 	}
+	slices.Sort(prints)
 	for i := range list {
 		if list[i].fp == fp || fp == "" && len(prints) == 1 {
 			return &list[i], nil
