@@ -3,11 +3,13 @@
 package pkcs11
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/miekg/pkcs11"
 )
 
 func TestList(t *testing.T) {
@@ -94,6 +96,24 @@ func TestEnroll(t *testing.T) {
 	again := enrolled(t, here(h), made.URI, EnrollOptions{})
 	if again.URI != made.URI || len(again.Notes) != 0 {
 		t.Errorf("%+v", again)
+	}
+}
+
+// What an HSM does not say of a key counts against it.
+func TestWeaknesses(t *testing.T) {
+	if got := (object{}).weaknesses(); len(got) != 4 {
+		t.Errorf("of a key of which nothing is known: %q", got)
+	}
+	good := map[uint]bool{pkcs11.CKA_PRIVATE: true, pkcs11.CKA_SENSITIVE: true, pkcs11.CKA_EXTRACTABLE: false, pkcs11.CKA_DECRYPT: true}
+	if got := (object{flags: good}).weaknesses(); len(got) != 0 {
+		t.Errorf("of a good key: %q", got)
+	}
+	for attribute, is := range good {
+		bad := maps.Clone(good)
+		bad[attribute] = !is
+		if got := (object{flags: bad}).weaknesses(); len(got) != 1 {
+			t.Errorf("with 0x%x %v: %q", attribute, !is, got)
+		}
 	}
 }
 

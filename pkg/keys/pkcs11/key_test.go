@@ -251,4 +251,15 @@ func TestEntries(t *testing.T) {
 			}
 		}
 	}
+	// A key leaves alone what is wrapped for another, though that has its name.
+	_, half2, _ := rsaPair(t, 2048)
+	for _, other := range []keys.Spec{spec("pkcs11:token=t;object=o", "mech", "rsa-oaep-sha1"), spec("pkcs11:token=t;object=o", "public_key", half2)} {
+		k, _, err := p.Parse(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Unwrap(t.Context(), good); !errors.Is(err, keys.ErrNotHere) || !strings.Contains(err.Error(), "another key") {
+			t.Errorf("%s unwraps what is for another key: %v", k.Name(), err)
+		}
+	}
 }
