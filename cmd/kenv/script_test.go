@@ -24,6 +24,11 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kenv":         func() { os.Exit(Main(context.Background(), os.Args[1:])) },
 		"age-stand-in": ageStandIn,
+		// As if a link of that name had been called; the real sops is on the PATH, too.
+		"kenv-named-sops": func() {
+			os.Args[0] = "sops"
+			os.Exit(Main(context.Background(), os.Args[1:]))
+		},
 	})
 }
 

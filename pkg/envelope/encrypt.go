@@ -59,55 +59,119 @@ type Sealed struct {
 // keys and under the same rules, gives Previous, byte for byte. Before it returns it decrypts what it made and
 // compares: the result decrypts to src, byte for byte.
 func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, error) {
-	if p.Selector == (Selector{}) {
+	s, err := newSealing(f, p)
+	if err != nil {
+		return nil, err
+	}
+	// The first look at the file comes before anything is asked of a master key.
+	first := s.prepare(src)
+	if first.err != nil && !errors.Is(first.err, doc.ErrRung) {
+		return nil, first.err
+	}
+	s.need = s.threshold()
+	fresh, err := s.takeKey(ctx)
+	defer func() { clear(s.dataKey) }()
+	if err != nil {
+		return nil, err
+	}
+	out, err := s.hold(src, first)
+	if err != nil {
+		return nil, err
+	}
+	out.FreshKey = fresh
+	return out, nil
+}
+
+// Reseal encrypts an edited plaintext for those who can read the file already: data
+// key, wrapped keys, rules and what of the metadata is not known here stay word
+// for word, and so does the ciphertext of what is unchanged. No master key is asked
+// for anything. The file was opened ForReuse. One that is what f holds gives f, byte
+// for byte; the result decrypts to src.
+func (f *File) Reseal(src []byte, now time.Time) (*Sealed, error) {
+	s, err := newSealing(f.Format, Policy{
+		Selector: f.Meta.Selector, MACOnlyEncrypted: f.Meta.MACOnlyEncrypted,
+		AllowUnencrypted: true, Previous: f, Now: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.keep, s.reuse = f.Meta, true
+	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
+	s.dataKey = bytes.Clone(f.dataKey)
+	defer clear(s.dataKey)
+	return s.hold(src, s.prepare(src))
+}
+
+// Rescue encrypts any text as a binary file for those who can read f: what an edit of
+// it left that it cannot become. The result decrypts to src.
+func (f *File) Rescue(src []byte, now time.Time) (*Sealed, error) {
+	s, err := newSealing(doc.Binary{}, Policy{Now: now})
+	if err != nil {
+		return nil, err
+	}
+	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
+	s.dataKey = bytes.Clone(f.dataKey)
+	defer clear(s.dataKey)
+	return s.hold(src, s.prepare(src))
+}
+
+// errUnverified is for a File that must not be taken for more than it is.
+var errUnverified = errors.New("the integrity of the earlier file was not checked")
+
+// newSealing settles the rules for a file.
+func newSealing(f doc.Format, p Policy) (*sealing, error) {
+	if p.Previous != nil && p.Previous.unverified {
+		return nil, errUnverified
+	}
+	if _, binary := f.(doc.Binary); binary {
+		// sops writes no selector for binary files and takes the default for it.
+		p.Selector, p.MACOnlyEncrypted = Selector{}, false
+	} else if p.Selector == (Selector{}) {
 		p.Selector.UnencryptedSuffix = DefaultUnencryptedSuffix
 	}
 	sel, err := p.Selector.compile(false)
 	if err != nil {
 		return nil, err
 	}
-	if _, binary := f.(doc.Binary); binary {
-		// sops writes no selector for binary files and takes the default for it.
-		p.Selector, p.MACOnlyEncrypted = Selector{}, false
-		if sel, err = p.Selector.compile(false); err != nil {
-			return nil, err
-		}
-	}
-	s := &sealing{format: f, policy: p, selector: sel}
-	// The first look at the file comes before anything is asked of a master key.
-	d, notes, prepared := f.Prepare(src, doc.Splice)
-	if prepared != nil && !errors.Is(prepared, doc.ErrRung) {
-		return nil, prepared
-	}
-	fresh, err := s.takeKey(ctx)
-	defer func() { clear(s.dataKey) }()
-	if err != nil {
-		return nil, err
-	}
+	return &sealing{format: f, policy: p, selector: sel}, nil
+}
 
-	if s.reuse && p.Previous.unchanged(src, s.groups, s.threshold()) {
-		return &Sealed{Data: bytes.Clone(p.Previous.doc.Src)}, nil
-	}
+// A prepared is a plaintext in a form that sops can hold.
+type prepared struct {
+	doc   *doc.Document
+	notes []doc.Note
+	err   error // wraps doc.ErrRung if another form may do
+}
 
+func (s *sealing) prepare(src []byte) (p prepared) {
+	p.doc, p.notes, p.err = s.format.Prepare(src, doc.Splice)
+	return p
+}
+
+// hold encrypts a plaintext on the first rung of the ladder that holds it.
+func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
+	if prev := s.policy.Previous; s.reuse && prev.unchanged(src, s.groups, s.need) {
+		return &Sealed{Data: bytes.Clone(prev.doc.Src)}, nil
+	}
 	var why error
 	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
 		if r != doc.Splice {
-			d, notes, prepared = f.Prepare(src, r)
+			p.doc, p.notes, p.err = s.format.Prepare(src, r)
 		}
-		if errors.Is(prepared, doc.ErrRung) {
-			why = errors.Join(why, fmt.Errorf("%s: %w", r, prepared))
+		if errors.Is(p.err, doc.ErrRung) {
+			why = errors.Join(why, fmt.Errorf("%s: %w", r, p.err))
 			continue
 		}
-		if prepared != nil {
-			return nil, prepared
+		if p.err != nil {
+			return nil, p.err
 		}
-		out, err := s.attempt(d, notes)
-		d, notes = nil, nil // large; the check needs none of it
+		out, err := s.attempt(p.doc, p.notes)
+		p = prepared{} // large; the check needs none of it
 		if err == nil {
 			err = s.check(out, src)
 		}
 		if err == nil {
-			return &Sealed{Data: out, Rung: r, FreshKey: fresh}, nil
+			return &Sealed{Data: out, Rung: r}, nil
 		}
 		if errors.Is(err, ErrNothingEncrypted) {
 			if r == doc.Splice || why == nil {
@@ -137,7 +201,9 @@ type sealing struct {
 	selector *compiledSelector
 	dataKey  []byte
 	groups   [][]keys.Entry
-	reuse    bool
+	need     int       // how many of the groups, as the metadata says it
+	reuse    bool      // of the previous file's ciphertext
+	keep     *Metadata // what it says and sops does not know stays
 }
 
 // takeKey chooses the data key and wraps it.
@@ -393,12 +459,15 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 
 	m := &Metadata{
 		Groups:           s.groups,
-		ShamirThreshold:  s.threshold(),
+		ShamirThreshold:  s.need,
 		Selector:         s.policy.Selector,
 		MACOnlyEncrypted: s.policy.MACOnlyEncrypted,
 		LastModified:     s.policy.Now.UTC().Format(time.RFC3339),
 		Version:          SopsVersion,
 		Kenv:             Kenv{Version: kenvVersion, Seal: " "},
+	}
+	if s.keep != nil {
+		m.Unknown, m.groupUnknown, m.Kenv.Unknown = s.keep.Unknown, s.keep.groupUnknown, s.keep.Kenv.Unknown
 	}
 	if m.Kenv.Layout, err = s.sealLayout(notes); err != nil {
 		return nil, err
@@ -437,7 +506,7 @@ var errCheck = errors.New("does not decrypt to the same bytes")
 
 // check decrypts what was made, from its bytes and the data key alone.
 func (s *sealing) check(out, src []byte) error {
-	o, err := inspect(out, s.format)
+	o, err := inspect(out, s.format, false)
 	if err != nil {
 		return err
 	}

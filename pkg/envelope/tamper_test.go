@@ -129,9 +129,9 @@ const tok = `ENC\[[^]]*\]`
 // yamlTamperings are the matrix for YAML. The first block is negative/ of the
 // vectors, in its order.
 var yamlTamperings = []tampering{
-	{"flip-data", sub(`(user: ENC.*data:)(.)`, "${1}/"), false},
-	{"flip-tag", sub(`(user: ENC.*tag:)(..)`, "${1}//"), false},
-	{"flip-iv", sub(`(user: ENC.*iv:)(..)`, "${1}//"), false},
+	{"flip-data", sub(`(user: ENC.*data:)(....)`, "${1}////"), false},
+	{"flip-tag", sub(`(user: ENC.*tag:)(....)`, "${1}////"), false},
+	{"flip-iv", sub(`(user: ENC.*iv:)(....)`, "${1}////"), false},
 	{"bad-base64", sub(`(user: ENC.*data:)`, "${1}!"), false},
 	{"rename-encrypted-key", sub(`^user:`, "usar:"), false},
 	{"plaintext-for-encrypted", sub(`^user: .*`, "user: plain"), false},

@@ -114,6 +114,20 @@ func (t Table) FromEntry(e Entry) (MasterKey, error) {
 	return nil, fmt.Errorf("master keys of kind %q are %w", Short(e.Kind), ErrUnsupported)
 }
 
+// NameOf returns the name of the key that an entry was wrapped for, as a config
+// spells it also where the table has no provider for it, or else its kind.
+func (t Table) NameOf(e Entry) string {
+	if k, err := t.FromEntry(e); err == nil {
+		return k.Name()
+	}
+	for _, o := range others {
+		if o.kind == e.Kind && o.name != nil {
+			return o.name(e.Field)
+		}
+	}
+	return e.Kind
+}
+
 // Matches reports whether an entry was wrapped for a master key, as far as can be
 // told without asking anybody.
 func (t Table) Matches(k MasterKey, e Entry) bool {
@@ -138,17 +152,27 @@ type other struct {
 	kind string
 	what string
 	form string // a regular expression for its key strings
+	// name is the key string of an entry, given what its fields hold.
+	name func(field func(string) string) string
 }
 
 var others = [...]other{
-	{"kms", "AWS KMS", `^arn:aws[\w-]*:kms:`},
-	{"kms_rsa", "AWS KMS RSA", ``},
-	{"gcp_kms", "GCP KMS", `^projects/[^/]+/locations/[^/]+/keyRings/`},
-	{"azure_kv", "Azure Key Vault", `^https://[^/]+/keys/[^/]+`},
-	{"hc_vault", "Vault transit", `^https?://[^/]+/v1/.+/keys/[^/]+$`},
-	{"hckms", "Huawei Cloud KMS", `^[a-z0-9-]+:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}$`},
-	{"pgp", "PGP", `^(pgp:|[0-9A-Fa-f]{40}!?$)`},
-	{"pkcs11", "PKCS#11", `^pkcs11:`},
+	{"kms", "AWS KMS", `^arn:aws[\w-]*:kms:`, nil},
+	{"kms_rsa", "AWS KMS RSA", ``, nil},
+	{"gcp_kms", "GCP KMS", `^projects/[^/]+/locations/[^/]+/keyRings/`, func(f func(string) string) string {
+		return "gcp-kms:" + f("resource_id")
+	}},
+	{"azure_kv", "Azure Key Vault", `^https://[^/]+/keys/[^/]+`, func(f func(string) string) string {
+		return "azure-kv:" + strings.TrimRight(strings.TrimSuffix(f("vault_url"), "/")+"/keys/"+f("name")+"/"+f("version"), "/")
+	}},
+	{"hc_vault", "Vault transit", `^https?://[^/]+/v1/.+/keys/[^/]+$`, func(f func(string) string) string {
+		return "hc-vault:" + strings.TrimSuffix(f("vault_address"), "/") + "/v1/" + strings.Trim(f("engine_path"), "/") + "/keys/" + f("key_name")
+	}},
+	{"hckms", "Huawei Cloud KMS", `^[a-z0-9-]+:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}$`, func(f func(string) string) string {
+		return "hckms:" + f("key_id")
+	}},
+	{"pgp", "PGP", `^(pgp:|[0-9A-Fa-f]{40}!?$)`, nil},
+	{"pkcs11", "PKCS#11", `^pkcs11:`, nil},
 }
 
 func foreign(name string) string {

@@ -6,6 +6,7 @@ package all
 import (
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
+	"github.com/kenvhq/kenv/pkg/keys/pgp"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
 )
 
@@ -15,5 +16,6 @@ func Table(env keys.Env) keys.Table {
 	return keys.Table{
 		age.Provider(env),
 		pkcs11.Provider(env),
+		pgp.Provider(env),
 	}
 }

@@ -1,0 +1,101 @@
+package envelope
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/keys"
+)
+
+// TestReseal: an edited file keeps its recipients word for word, of whatever kind,
+// its data key, its rules, unknown metadata and the lines of what did not change,
+// and asks no master key for anything.
+func TestReseal(t *testing.T) {
+	src := []byte("a: one # c\nb_x: two\nlist: [1, 2]\n")
+	p := testPolicy
+	p.Selector.EncryptedRegex = "^(a|list)$"
+	sealed, err := Seal(t.Context(), src, doc.YAML{}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What sops and other programs may have put there, sealed.
+	first, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{ForReuse: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Meta.Groups[0] = append(first.Meta.Groups[0], keys.Entry{Kind: "gcp_kms", Fields: map[string]any{"resource_id": "r", "created_at": "2024-01-02T03:04:05Z", "enc": "E"}})
+	first.Meta.Unknown = doc.Fields{{Name: "mystery", Value: []doc.Value{doc.Fields{{Name: "x", Value: "y"}}}}}
+	sealed, err = first.Reseal(append(src, "n: 1\n"...), time.Unix(1700000001, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{ForReuse: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(f.dataKey, first.dataKey) {
+		t.Error("the data key changed")
+	}
+
+	same, err := f.Reseal(f.Plaintext(), time.Unix(1700000002, 0))
+	if err != nil || !bytes.Equal(same.Data, sealed.Data) {
+		t.Errorf("what did not change gives another file (%v):\n%s", err, same.Data)
+	}
+	edited := bytes.Replace(f.Plaintext(), []byte("one"), []byte("three"), 1)
+	got, err := f.Reseal(edited, time.Unix(1700000002, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, is := strings.Split(string(sealed.Data), "\n"), strings.Split(string(got.Data), "\n")
+	if len(was) != len(is) {
+		t.Fatalf("%d lines were %d", len(is), len(was))
+	}
+	var changed []string
+	for i := range is {
+		if is[i] != was[i] {
+			name, _, _ := strings.Cut(strings.TrimSpace(is[i]), ":")
+			changed = append(changed, name)
+		}
+	}
+	if want := []string{"a", "seal", "lastmodified", "mac"}; !slices.Equal(changed, want) {
+		t.Errorf("changed lines: %q, want %q", changed, want)
+	}
+	for _, want := range []string{"mystery:", "resource_id: r", "encrypted_regex:"} {
+		if !strings.Contains(string(got.Data), want) {
+			t.Errorf("%q is gone:\n%s", want, got.Data)
+		}
+	}
+	again, err := Open(t.Context(), got.Data, doc.YAML{}, clearTable, OpenOptions{})
+	if err != nil || !bytes.Equal(again.Plaintext(), edited) {
+		t.Errorf("the edited file: %v\n%s", err, again.Plaintext())
+	}
+	if !first.Sealed || !f.Sealed || !again.Sealed {
+		t.Error("a seal is missing")
+	}
+}
+
+// TestRescue: whatever an editor left is kept, for the same readers.
+func TestRescue(t *testing.T) {
+	sealed, err := Seal(t.Context(), []byte("a: b\n"), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"a: [b\n", "\x00\xff", "a: b\n", "sops: {}\n"} {
+		got, err := f.Rescue([]byte(text), time.Unix(1700000002, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Open(t.Context(), got.Data, doc.Binary{}, clearTable, OpenOptions{RequireSeal: true})
+		if err != nil || string(back.Plaintext()) != text || bytes.Contains(got.Data, []byte("a: ")) {
+			t.Errorf("%q: %q, %v", text, back.Plaintext(), err)
+		}
+	}
+}
