@@ -8,6 +8,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/keys/age"
 	"github.com/kenvhq/kenv/pkg/keys/awskms"
 	"github.com/kenvhq/kenv/pkg/keys/pgp"
+	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
 )
 
 // Table returns the providers, local ones first. Making it costs nothing: each
@@ -15,6 +16,7 @@ import (
 func Table(env keys.Env) keys.Table {
 	return append(keys.Table{
 		age.Provider(env),
+		pkcs11.Provider(env),
 		pgp.Provider(env),
 	}, awskms.Providers(env)...)
 }
