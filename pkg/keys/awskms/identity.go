@@ -26,10 +26,10 @@ import (
 
 // How long credentials may take.
 const (
-	findLimit    = 2500 * time.Millisecond // from files and the network nearby
-	programLimit = 30 * time.Second        // from a program or a sign-on service
-	askLimit     = 2 * time.Minute         // when somebody types an MFA code
-	failureHolds = 20 * time.Second        // before it is tried again
+	findLimit    = 2 * time.Second  // from files and the network nearby
+	programLimit = 30 * time.Second // from a program or a sign-on service
+	askLimit     = 2 * time.Minute  // when somebody types an MFA code
+	failureHolds = 20 * time.Second // before it is tried again
 )
 
 // A noCredentialsError says that there is nobody to call AWS as.

@@ -83,21 +83,6 @@ func TestProbePlain(t *testing.T) {
 	finds(t, probe(t, parse(t, rows(), s.Env["KENV_TEST_KMS_ARN"]), keys.Entry{}), keys.Note, "not supported here")
 }
 
-func TestProbeSilent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes 10 seconds")
-	}
-	kmstest.Clean(t)
-	t.Setenv("AWS_ENDPOINT_URL", silent(t))
-	t.Setenv("AWS_ACCESS_KEY_ID", "a")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	start := time.Now()
-	finds(t, probe(t, parse(t, rows(), keyARN), keys.Entry{}), keys.Missing, "no answer from KMS in eu-west-1 within 10s")
-	if d := time.Since(start); d > 11*time.Second {
-		t.Errorf("it took %v", d)
-	}
-}
-
 // With an entry the finding says whether the key was rotated since.
 func TestProbeEntry(t *testing.T) {
 	s := serve(t)
