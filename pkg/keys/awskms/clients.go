@@ -147,7 +147,7 @@ func (k *key) regions(ctx context.Context, target arn) []string {
 			regions = appendNew(regions, n.arn.region)
 		}
 	}
-	if region := k.clients.defaultRegion(); isRegion.MatchString(region) {
+	if region := k.clients.defaultRegion(); isRegion(region) {
 		regions = appendNew(regions, region)
 	}
 	return regions[:min(len(regions), maxRegions)]
