@@ -114,7 +114,7 @@ func (c *clients) fromSpec(s keys.Spec) (*key, error) {
 	case role == "" || role == n.role:
 	case n.role != "":
 		return bad(errors.New("it has two roles, one in its name and one beside it"))
-	case !roleForm.MatchString(role):
+	case !isRole(role):
 		return bad(errors.New("its role is not the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME"))
 	default:
 		n.role = role
@@ -160,7 +160,7 @@ func (c *clients) fromEntry(kind string, e keys.Entry) (*key, error) {
 		return nil, fmt.Errorf("the %s entry of %s: %s", kind, a, why)
 	}
 	k := &key{name: name{arn: a, role: e.Field("role")}, entry: true, profile: e.Field("aws_profile"), clients: c}
-	if _, text := e.Fields["role"].(string); !text && e.Fields["role"] != nil || k.role != "" && !roleForm.MatchString(k.role) {
+	if _, text := e.Fields["role"].(string); !text && e.Fields["role"] != nil || k.role != "" && !isRole(k.role) {
 		return bad("its role is not the ARN of a role")
 	}
 	if alias, ok := parseARN(e.Field("alias")); ok && alias.isAlias() && alias.beside(a) {
@@ -170,7 +170,7 @@ func (c *clients) fromEntry(kind string, e keys.Entry) (*key, error) {
 		return bad("its context is not a map of strings")
 	}
 	if kind == KindRSA {
-		if k.fp = e.Field("key_fp"); !fpForm.MatchString(k.fp) {
+		if k.fp = e.Field("key_fp"); !isFingerprint(k.fp) {
 			return bad("its key_fp is not a fingerprint, sha256: and 32 hexadecimal digits")
 		}
 	}

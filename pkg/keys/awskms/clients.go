@@ -3,6 +3,7 @@ package awskms
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -146,7 +147,7 @@ func (k *key) regions(ctx context.Context, target arn) []string {
 			regions = appendNew(regions, n.arn.region)
 		}
 	}
-	if region := k.clients.defaultRegion(); isRegion.MatchString(region) {
+	if region := k.clients.defaultRegion(); isRegion(region) {
 		regions = appendNew(regions, region)
 	}
 	return regions[:min(len(regions), maxRegions)]
@@ -281,12 +282,25 @@ func (s *service) ready(ctx context.Context) error {
 func (s *service) setUp(cfg aws.Config) {
 	cfg = cfg.Copy()
 	cfg.Region = s.region
+	cfg.HTTPClient = plainBodies{cfg.HTTPClient}
 	if s.role != "" {
 		s.assumed = assumeRole(cfg, s.role)
 		cfg.Credentials = s.assumed
 	}
 	s.kms, s.sts = kms.NewFromConfig(cfg), sts.NewFromConfig(cfg)
 	s.clients.warnOfClearText(s.kms.Options().BaseEndpoint, s.sts.Options().BaseEndpoint)
+}
+
+// plainBodies sends requests whose bodies can only be read. The SDK closes a body as
+// soon as there is an answer; its WriteTo then fails where its Read is at the end, and
+// net/http, if it is not done with the body yet, drops the connection and the answer.
+type plainBodies struct{ aws.HTTPClient }
+
+func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // warnOfClearText warns of endpoints that data keys would travel to unencrypted.

@@ -91,19 +91,19 @@ func (s *service) reason(ctx context.Context, err error, target arn, op string) 
 	var late *timeoutError
 	var send *smithyhttp.RequestSendError
 	var role *roleError
-	service := "KMS"
+	which := "KMS"
 	if errors.As(err, &role) {
-		service = "STS"
+		which = "STS"
 	}
 	switch {
 	case errors.As(err, &late):
-		return fmt.Sprintf("no answer from %s in %s within %v; check the network, its proxy or VPC endpoint, and whether that is the right Region", service, s.region, late.limit)
+		return fmt.Sprintf("no answer from %s in %s within %v; check the network, its proxy or VPC endpoint, and whether that is the right Region", which, s.region, late.limit)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("no answer from %s in %s in time", service, s.region)
+		return fmt.Sprintf("no answer from %s in %s in time", which, s.region)
 	case errors.As(err, &send):
-		return fmt.Sprintf("%s in %s cannot be reached: %v; check the network, its proxy or VPC endpoint, and whether that is the right Region", service, s.region, innermost(send))
+		return fmt.Sprintf("%s in %s cannot be reached: %v; check the network, its proxy or VPC endpoint, and whether that is the right Region", which, s.region, innermost(send))
 	case isThrottling(err):
-		return fmt.Sprintf("%s in %s is throttling requests; try again later, or have the account's quota raised", service, s.region)
+		return fmt.Sprintf("%s in %s is throttling requests; try again later, or have the account's quota raised", which, s.region)
 	}
 	aliasOrKey := "key"
 	if target.isAlias() {
@@ -143,14 +143,14 @@ func (s *service) reason(ctx context.Context, err error, target arn, op string) 
 	case "InvalidKeyUsageException", "UnsupportedOperationException":
 		return fmt.Sprintf("the KMS key is not of the kind that %s needs: kenv uses symmetric keys and, with their public half in the config, RSA keys for encrypting", op)
 	case "KeyUnavailableException", "DependencyTimeoutException", "KMSInternalException", "InternalFailure", "ServiceUnavailable", "ServiceUnavailableException":
-		return fmt.Sprintf("%s in %s is out of order at the moment (%s); try again", service, s.region, c)
+		return fmt.Sprintf("%s in %s is out of order at the moment (%s); try again", which, s.region, c)
 	case "":
 		if n := status(err); n != 0 {
-			return fmt.Sprintf("%s in %s gave an answer that makes no sense, with HTTP status %d; check the endpoint (AWS_ENDPOINT_URL)", service, s.region, n)
+			return fmt.Sprintf("%s in %s gave an answer that makes no sense, with HTTP status %d; check the endpoint (AWS_ENDPOINT_URL)", which, s.region, n)
 		}
-		return fmt.Sprintf("calling %s in %s did not work: %v", service, s.region, innermost(err))
+		return fmt.Sprintf("calling %s in %s did not work: %v", which, s.region, innermost(err))
 	default:
-		return fmt.Sprintf("%s in %s refuses %s: %.80s", service, s.region, op, c)
+		return fmt.Sprintf("%s in %s refuses %s: %.80s", which, s.region, op, c)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,15 +20,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/kenvhq/kenv/pkg/keys"
 )
 
 // How long credentials may take.
 const (
-	findLimit    = 2500 * time.Millisecond // from files and the network nearby
-	programLimit = 30 * time.Second        // from a program or a sign-on service
-	askLimit     = 2 * time.Minute         // when somebody types an MFA code
-	failureHolds = 20 * time.Second        // before it is tried again
+	findLimit    = 2 * time.Second  // from files and the network nearby
+	programLimit = 30 * time.Second // from a program or a sign-on service
+	askLimit     = 2 * time.Minute  // when somebody types an MFA code
+	failureHolds = 20 * time.Second // before it is tried again
 )
 
 // A noCredentialsError says that there is nobody to call AWS as.
@@ -42,6 +42,11 @@ type noCredentialsError struct {
 func (e *noCredentialsError) Error() string {
 	return "no AWS credentials; looked in " + strings.Join(e.looked, ", ")
 }
+
+// A noCodeError says why there is no MFA code.
+type noCodeError struct{ cause error }
+
+func (e *noCodeError) Error() string { return e.cause.Error() }
 
 // with returns the error with a hint, if there is one.
 func (e *noCredentialsError) with(hint string) *noCredentialsError {
@@ -127,7 +132,10 @@ func (id *identity) find(ctx context.Context, region string) error {
 		ask := func() (string, error) {
 			code, err := id.env.Ask(ctx, fmt.Sprintf("MFA code of %s for %s: ", id.mfa, id.name()))
 			defer clear(code)
-			return strings.TrimSpace(string(code)), err
+			if err != nil {
+				return "", &noCodeError{err}
+			}
+			return strings.TrimSpace(string(code)), nil
 		}
 		id.ask.Store(&ask)
 		defer id.ask.Store(nil)
@@ -160,7 +168,7 @@ func (id *identity) load(ctx context.Context, region string) error {
 				if ask := id.ask.Load(); ask != nil {
 					return (*ask)()
 				}
-				return "", keys.ErrNoTerminal
+				return "", &noCodeError{keys.ErrNoTerminal}
 			}
 		}),
 	)
@@ -231,6 +239,8 @@ func (id *identity) explain(err error, late bool) error {
 	}
 	var program *processcreds.ProviderError
 	var op *smithy.OperationError
+	var code *noCodeError
+	var send *smithyhttp.RequestSendError
 	switch {
 	case errors.As(err, &op) && op.Service() == sts.ServiceID:
 		return &roleError{err}
@@ -244,12 +254,17 @@ func (id *identity) explain(err error, late bool) error {
 		if id.has(aws.CredentialSourceLogin) {
 			next = "aws login --profile " + id.profileName()
 		}
-		if !late {
+		switch {
+		case errors.As(err, &send):
+			why = "cannot be reached: " + innermost(send).Error()
+		case !late:
 			why = "not signed in, or no longer: run " + next
 		}
 		return none(next, "%s (%s)", id.source(), why)
-	case errors.Is(err, keys.ErrNoTerminal):
-		return none("", "%s (needs the MFA code of %s: %v)", id.name(), id.mfa, keys.ErrNoTerminal)
+	case errors.As(err, &code):
+		return none("", "%s (needs the MFA code of %s: %v)", id.name(), id.mfa, code.cause)
+	case id.mfa != "" && late:
+		return none("", "%s (needs the MFA code of %s, and nobody typed it)", id.name(), id.mfa)
 	case id.asksSTS() && late:
 		return &roleError{&timeoutError{callLimit, err}}
 	}
@@ -285,8 +300,6 @@ func (id *identity) asksSTS() bool {
 		aws.CredentialSourceEnvVarsSTSWebIDToken, aws.CredentialSourceProfileSTSWebIDToken)
 }
 
-var notInSessionName = regexp.MustCompile(`[^A-Za-z0-9_+=,.@-]`)
-
 // assumeRole returns the credentials of a role, taken on with those of a
 // configuration.
 func assumeRole(cfg aws.Config, role string) *aws.CredentialsCache {
@@ -301,6 +314,11 @@ func sessionName() string {
 	if err != nil {
 		host = "unknown"
 	}
-	name := notInSessionName.ReplaceAllString("kenv@"+host, "")
+	name := strings.Map(func(r rune) rune {
+		if made(string(r), "_+=,.@-") {
+			return r
+		}
+		return -1
+	}, "kenv@"+host)
 	return name[:min(len(name), 64)]
 }

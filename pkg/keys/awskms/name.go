@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,23 +21,101 @@ type arn struct {
 	resource                   string // "key/ID" or "alias/NAME"
 }
 
-// regionForm keeps typing errors from becoming names of hosts that are waited for.
-const regionForm = `[a-z]{2,8}(?:-[a-z0-9]{1,16}){1,3}-[0-9]{1,2}`
-
-var (
-	arnForm  = regexp.MustCompile(`^arn:(aws[a-z0-9-]{0,30}):kms:(` + regionForm + `):([0-9]{1,12}):(key/[A-Za-z0-9-]{1,64}|alias/[A-Za-z0-9/_-]{1,250})$`)
-	bareForm = regexp.MustCompile(`^(alias/[A-Za-z0-9/_-]{1,250}|mrk-[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:@(` + regionForm + `))?$`)
-	roleForm = regexp.MustCompile(`^arn:aws[a-z0-9-]{0,30}:iam::[0-9]{1,12}:role/[A-Za-z0-9_+=,.@/-]{1,600}$`)
-	fpForm   = regexp.MustCompile(`^sha256:[0-9a-f]{32}$`)
-	isRegion = regexp.MustCompile(`^` + regionForm + `$`)
-	idStart  = regexp.MustCompile(`^(alias/|mrk-[0-9a-f]|[0-9a-f]{8}-[0-9a-f]{4}-)`)
-)
-
 func parseARN(s string) (arn, bool) {
-	if m := arnForm.FindStringSubmatch(s); m != nil {
-		return arn{m[1], m[2], m[3], m[4]}, true
+	p := strings.SplitN(s, ":", 6)
+	if len(p) != 6 || p[0] != "arn" || p[2] != "kms" {
+		return arn{}, false
 	}
-	return arn{}, false
+	a := arn{partition: p[1], region: p[3], account: p[4], resource: p[5]}
+	return a, isPartition(a.partition) && isRegion(a.region) && isAccount(a.account) && isResource(a.resource)
+}
+
+// parseBare reads ALIAS or ID, with or without @REGION.
+func parseBare(s string) (arn, bool) {
+	s, region, has := strings.Cut(s, "@")
+	a := arn{region: region, resource: s}
+	if !a.isAlias() {
+		if !isKeyID(s) {
+			return arn{}, false
+		}
+		a.resource = "key/" + s
+	}
+	return a, isResource(a.resource) && (!has || isRegion(region))
+}
+
+// ours reports whether a string is meant as the name of a KMS key, well formed or
+// not.
+func ours(s string) bool {
+	for _, start := range []string{"arn:", "alias/", "mrk-"} {
+		if strings.HasPrefix(s, start) {
+			return true
+		}
+	}
+	return len(s) > 14 && isHex(s[:8]) && s[8] == '-' && isHex(s[9:13]) && s[13] == '-'
+}
+
+// made reports whether a string is made of ASCII letters and digits, and of what else
+// is listed.
+func made(s, more string) bool {
+	for _, r := range s {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune(more, r)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isLower(s string) bool  { return made(s, "-") && strings.ToLower(s) == s }
+func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" && s != "" }
+func isHex(s string) bool    { return strings.Trim(s, "0123456789abcdef") == "" && s != "" }
+
+func isPartition(s string) bool {
+	return strings.HasPrefix(s, "aws") && isLower(s) && len(s) <= 32
+}
+
+func isAccount(s string) bool { return isDigits(s) && len(s) <= 12 }
+
+// isRegion is strict, so that a typing error does not become the name of a host that is
+// waited for: "eu-west-1", "us-gov-east-1".
+func isRegion(s string) bool {
+	parts := strings.Split(s, "-")
+	last := parts[len(parts)-1]
+	return isLower(s) && len(s) <= 32 && len(parts) >= 3 && len(parts[0]) >= 2 && !slices.Contains(parts, "") && isDigits(last) && len(last) <= 2
+}
+
+func isResource(s string) bool {
+	kind, id, _ := strings.Cut(s, "/")
+	switch kind {
+	case "key":
+		return made(id, "-") && len(id) <= 64
+	case "alias":
+		return made(id, "/_-") && len(id) <= 250
+	}
+	return false
+}
+
+// isKeyID takes the two forms that ids of keys have: a UUID, and mrk- with 32 digits.
+func isKeyID(s string) bool {
+	if id, ok := strings.CutPrefix(s, "mrk-"); ok {
+		return len(id) == 32 && isHex(id)
+	}
+	parts := strings.Split(s, "-")
+	return len(s) == 36 && len(parts) == 5 && isHex(strings.Join(parts, "")) &&
+		len(parts[0]) == 8 && len(parts[1]) == 4 && len(parts[2]) == 4 && len(parts[3]) == 4
+}
+
+func isRole(s string) bool {
+	p := strings.SplitN(s, ":", 6)
+	if len(p) != 6 || p[0] != "arn" || !isPartition(p[1]) || p[2] != "iam" || p[3] != "" || !isAccount(p[4]) {
+		return false
+	}
+	name, ok := strings.CutPrefix(p[5], "role/")
+	return ok && made(name, "_+=,.@/-") && len(name) <= 600
+}
+
+func isFingerprint(s string) bool {
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	return ok && len(digits) == 32 && isHex(digits)
 }
 
 func (a arn) bare() bool    { return a.account == "" }
@@ -119,12 +196,6 @@ func encodeContext(context map[string]string) string {
 	return values.Encode()
 }
 
-// ours reports whether a string is meant as the name of a KMS key, well formed or
-// not.
-func ours(s string) bool {
-	return strings.HasPrefix(s, "arn:") || idStart.MatchString(s)
-}
-
 // parseName reads ARN[+ROLE][?CONTEXT][#FINGERPRINT]. A bare name gets the Region
 // that region returns, unless it has one of its own.
 func parseName(s string, region func() string) (name, error) {
@@ -138,29 +209,25 @@ func parseName(s string, region func() string) (name, error) {
 	rest, query, _ := strings.Cut(rest, "?")
 	where, role, hasRole := strings.Cut(rest, "+")
 	n := name{role: role, fp: fp}
-	if a, ok := parseARN(where); ok {
-		n.arn = a
-	} else if m := bareForm.FindStringSubmatch(where); m != nil {
-		n.arn = arn{region: m[2], resource: m[1]}
-		if !n.arn.isAlias() {
-			n.arn.resource = "key/" + m[1]
+	var ok bool
+	if n.arn, ok = parseARN(where); !ok {
+		if n.arn, ok = parseBare(where); !ok {
+			return bad("it is not the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID or …:alias/NAME")
 		}
 		if n.arn.region == "" {
 			n.arn.region = region()
 		}
-		if n.arn.region == "" {
+		switch {
+		case n.arn.region == "":
 			return bad("no Region is known for it; write %s@REGION or set AWS_REGION", where)
-		}
-		if !isRegion.MatchString(n.arn.region) {
+		case !isRegion(n.arn.region):
 			return bad("%q, from AWS_REGION, is not the name of a Region", keys.Short(n.arn.region))
 		}
-	} else {
-		return bad("it is not the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID or …:alias/NAME")
 	}
-	if hasRole && !roleForm.MatchString(role) {
+	if hasRole && !isRole(role) {
 		return bad("what follows the + is not the ARN of a role, arn:aws:iam::ACCOUNT:role/NAME")
 	}
-	if hasFP && !fpForm.MatchString(fp) {
+	if hasFP && !isFingerprint(fp) {
 		return bad("what follows the # is not a fingerprint, sha256: and 32 hexadecimal digits")
 	}
 	if strings.Contains(query, "+arn:") {

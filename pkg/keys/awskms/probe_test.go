@@ -62,7 +62,7 @@ func TestProbe(t *testing.T) {
 	finds(t, probe(t, key(s.Env["KENV_TEST_KMS_DISABLED_ARN"]), none), keys.Missing, "disabled in us-east-1", "aws kms enable-key")
 	finds(t, probe(t, key(strings.Replace(arn, "us-east-1", "us-east-2", 1)), none), keys.Missing, "no such key in us-east-2")
 
-	_, print, err := awskms.PublicKey(t.Context(), env(), s.Env["KENV_TEST_KMS_RSA_ARN"])
+	_, print, err := publicKey(t.Context(), env(), s.Env["KENV_TEST_KMS_RSA_ARN"])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,21 +81,6 @@ func TestProbePlain(t *testing.T) {
 	s := plain(t)
 	setenv(t, s)
 	finds(t, probe(t, parse(t, rows(), s.Env["KENV_TEST_KMS_ARN"]), keys.Entry{}), keys.Note, "not supported here")
-}
-
-func TestProbeSilent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it takes 10 seconds")
-	}
-	kmstest.Clean(t)
-	t.Setenv("AWS_ENDPOINT_URL", silent(t))
-	t.Setenv("AWS_ACCESS_KEY_ID", "a")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", secretKey)
-	start := time.Now()
-	finds(t, probe(t, parse(t, rows(), keyARN), keys.Entry{}), keys.Missing, "no answer from KMS in eu-west-1 within 10s")
-	if d := time.Since(start); d > 11*time.Second {
-		t.Errorf("it took %v", d)
-	}
 }
 
 // With an entry the finding says whether the key was rotated since.

@@ -113,16 +113,11 @@ func (k *key) getPublicKey(ctx context.Context) ([]byte, error) {
 	return out.PublicKey, nil
 }
 
-// PublicKey asks KMS for the public half of an RSA key, so that a config can hold it
-// and encrypting needs no AWS. The name is one that [Providers] would take; the result is
-// a text in PEM, and the fingerprint that the key's name has with it.
-func PublicKey(ctx context.Context, env keys.Env, name string) (text, fingerprint string, err error) {
-	fail := func(err error) (string, string, error) {
-		return "", "", fmt.Errorf("fetching the public half of %s: %w", keys.Short(name), err)
-	}
-	k, err := newClients(env).fromSpec(keys.Spec{Name: name})
-	if err != nil {
-		return "", "", err
+// PublicKey implements keys.Publisher: it asks KMS, so that a config can hold the
+// public half of an RSA key and encrypting needs no AWS.
+func (k *key) PublicKey(ctx context.Context) (string, error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("fetching the public half of %s: %w", keys.Short(k.Name()), err)
 	}
 	der, err := k.getPublicKey(ctx)
 	if err != nil {
@@ -135,5 +130,5 @@ func PublicKey(ctx context.Context, env keys.Env, name string) (text, fingerprin
 	if k.fp != "" && k.fp != fp {
 		return fail(fmt.Errorf("the key has another public half, %s", fp))
 	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), fp, nil
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }

@@ -2,6 +2,7 @@ package awskms_test
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -171,7 +172,7 @@ func TestConformance(t *testing.T) {
 		s.Setenv(t)
 		other := s.KMS(t, "us-east-1", "CreateKey", map[string]any{"KeySpec": "RSA_2048", "KeyUsage": "ENCRYPT_DECRYPT"})["KeyMetadata"].(map[string]any)["Arn"].(string)
 		name := func(arn string) string {
-			_, fp, err := awskms.PublicKey(t.Context(), env(), arn)
+			_, fp, err := publicKey(t.Context(), env(), arn)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -183,4 +184,22 @@ func TestConformance(t *testing.T) {
 			Wrong: wrongRSA, Blob: []string{"enc"}, Cuts: 12, Secrets: []string{secretKey},
 		})
 	})
+}
+
+// publicKey fetches the public half of a key, and returns with it the fingerprint that
+// the key has in its name then.
+func publicKey(ctx context.Context, env keys.Env, name string) (text, fingerprint string, err error) {
+	table := keys.Table(awskms.Providers(env))
+	k, err := table.Parse(name)
+	if err != nil {
+		return "", "", err
+	}
+	if text, err = k.(keys.Publisher).PublicKey(ctx); err != nil {
+		return "", "", err
+	}
+	_, plain, _ := strings.Cut(name, "#")
+	if named, err := table.Make(keys.Spec{Name: strings.TrimSuffix(name, "#"+plain), Attrs: map[string]any{"public_key": text}}); err == nil {
+		_, fingerprint, _ = strings.Cut(named.Name(), "#")
+	}
+	return text, fingerprint, nil
 }

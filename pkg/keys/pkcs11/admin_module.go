@@ -7,8 +7,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -285,15 +283,6 @@ func (u uri) with(name, value string) uri {
 	}
 	u.path = slices.Insert(u.path, i, attribute{name, value})
 	return u
-}
-
-// pem returns the key as parsePublicKey takes it.
-func (p publicKey) pem() (string, error) {
-	der, err := x509.MarshalPKIXPublicKey(p.PublicKey)
-	if err != nil {
-		return "", err
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }
 
 // inspect logs in and returns the one object that a key stands for. Unless it is

@@ -196,6 +196,15 @@ func newPublicKey(pub *rsa.PublicKey) (publicKey, error) {
 	return publicKey{pub, fpPrefix + hex.EncodeToString(sum[:16])}, nil
 }
 
+// pem returns the key as parsePublicKey takes it.
+func (p publicKey) pem() (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(p.PublicKey)
+	if err != nil {
+		return "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
+}
+
 // parsePublicKey reads a public key in PEM.
 func parsePublicKey(text string) (publicKey, error) {
 	block, rest := pem.Decode([]byte(text))

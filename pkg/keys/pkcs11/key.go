@@ -243,6 +243,27 @@ func (k *key) Wrap(ctx context.Context, dataKey []byte) (keys.Entry, error) {
 	return keys.Entry{Kind: Kind, Fields: n.fields()}, nil
 }
 
+// PublicKey implements keys.Publisher: it asks the HSM, logging in only if it has to.
+func (k *key) PublicKey(ctx context.Context) (string, error) {
+	fail := func(err error) (string, error) {
+		return "", fmt.Errorf("fetching the public half of %s: %w", k.short(), err)
+	}
+	if k.mech == aesGCM {
+		return fail(errors.New("a secret key has none"))
+	}
+	p, err := k.public, error(nil)
+	if p == nil {
+		if p, err = k.device.publicHalf(ctx, k.uri, k.fp); err != nil {
+			return fail(err)
+		}
+	}
+	text, err := p.pem()
+	if err != nil {
+		return fail(err)
+	}
+	return text, nil
+}
+
 // Unwrap looks for the key that k names; which one the entry names makes no
 // difference to that, since nothing vouches for it.
 func (k *key) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
