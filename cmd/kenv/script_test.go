@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
+	"github.com/kenvhq/kenv/pkg/keys/awskms/kmstest"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -56,9 +59,13 @@ func ageStandIn() {
 //	recipient NAME FILE     set the variable NAME to the public key of an identity file
 //	swap OLD NEW FILE       replace the one place in FILE that says OLD
 //	hsm                     make a SoftHSM token, and set the variables to use it
+//	kms                     set the variables to use a KMS server, with $KMS_ARN… for its keys
+//	kms calls OP N          it must have had N calls of an operation since the last kms
+//	kms fault OP TYPE N     it fails the next N calls of an operation
+//	kms do OP KEY           it does something to a key: DisableKey, EnableKey
 //
-// and the conditions [root], [pkcs11] for a kenv that can load PKCS#11 modules, and
-// [hsm] for one that has SoftHSM to load.
+// and the conditions [root], [pkcs11] for a kenv that can load PKCS#11 modules,
+// [hsm] for one that has SoftHSM to load, and [kms] for a machine with a KMS server.
 func TestScript(t *testing.T) {
 	// sops may be where go install puts it.
 	if out, err := exec.Command("go", "env", "GOPATH").Output(); err == nil {
@@ -71,6 +78,10 @@ func TestScript(t *testing.T) {
 	if pkcs11.Available() == nil && !hsmtest.Available() && os.Getenv("CI") == "true" {
 		t.Fatal(hsmtest.ErrMissing)
 	}
+	if !kmsAvailable() && os.Getenv("CI") == "true" {
+		t.Fatal("there is no KMS server: testdata/tools/start-kms.sh check says why")
+	}
+	kms := kmstest.Once(false)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
@@ -89,6 +100,8 @@ func TestScript(t *testing.T) {
 				return os.Geteuid() == 0, nil
 			case "pkcs11":
 				return pkcs11.Available() == nil, nil
+			case "kms":
+				return kmsAvailable(), nil
 			case "hsm":
 				return pkcs11.Available() == nil && hsmtest.Available(), nil
 			}
@@ -100,6 +113,9 @@ func TestScript(t *testing.T) {
 			"swap":      cmdSwap,
 			"recipient": cmdRecipient,
 			"hsm":       cmdHSM,
+			"kms": func(ts *testscript.TestScript, neg bool, args []string) {
+				cmdKMS(ts, kms(scriptTB{t, ts}), args)
+			},
 		},
 	})
 }
@@ -172,4 +188,44 @@ func cmdRecipient(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s names no public key", args[1])
+}
+
+var kmsAvailable = sync.OnceValue(func() bool {
+	return exec.Command("bash", filepath.Join("..", "..", "testdata", "tools", "start-kms.sh"), "check").Run() == nil
+})
+
+// A scriptTB lets a script fail where a test would.
+type scriptTB struct {
+	testing.TB
+	ts *testscript.TestScript
+}
+
+func (s scriptTB) Helper()                           {}
+func (s scriptTB) Cleanup(func())                    {}
+func (s scriptTB) Fatal(args ...any)                 { s.ts.Fatalf("%s", fmt.Sprint(args...)) }
+func (s scriptTB) Fatalf(format string, args ...any) { s.ts.Fatalf(format, args...) }
+
+// cmdKMS is for one script at a time, as the server counts calls for all.
+func cmdKMS(ts *testscript.TestScript, s *kmstest.Server, args []string) {
+	t := scriptTB{nil, ts}
+	switch {
+	case len(args) == 0:
+		for name, value := range s.Env {
+			ts.Setenv(strings.Replace(name, "KENV_TEST_KMS_", "KMS_", 1), value)
+		}
+		s.Reset(t)
+	case len(args) == 3 && args[0] == "calls":
+		if got := fmt.Sprint(len(s.Calls(t, args[1]))); got != args[2] {
+			ts.Fatalf("%s calls of %s, want %s: %v", got, args[1], args[2], s.Calls(t, ""))
+		}
+	case len(args) == 4 && args[0] == "fault":
+		n, err := strconv.Atoi(args[3])
+		ts.Check(err)
+		s.Fault(t, kmstest.Fault{Op: args[1], Type: args[2], Count: n})
+	case len(args) == 3 && args[0] == "do":
+		_, id, _ := strings.Cut(args[2], "/")
+		s.KMS(t, strings.Split(args[2], ":")[3], args[1], map[string]any{"KeyId": id})
+	default:
+		ts.Fatalf("usage: kms | kms calls OP N | kms fault OP TYPE N | kms do OP KEY")
+	}
 }
