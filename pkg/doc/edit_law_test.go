@@ -1,0 +1,171 @@
+package doc
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// sharedCorpus holds files of many public repositories, kept outside this one.
+const sharedCorpus = "../../../shared/corpus"
+
+// eachText calls f with every file of a format that parses and can be edited.
+func eachText(t *testing.T, format Format, f func(path string, text *Text)) {
+	files, refused := 0, 0
+	for _, dir := range []string{"../../testdata/roundtrip", sharedCorpus} {
+		filepath.WalkDir(filepath.Join(dir, format.Name()), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return nil
+			}
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := ReadText(format, src)
+			if syntax := (*SyntaxError)(nil); errors.As(err, &syntax) || errors.Is(err, ErrEmpty) {
+				return nil
+			}
+			files++
+			if err != nil {
+				refused++
+				t.Logf("%s: %v", path, err)
+				return nil
+			}
+			f(path, text)
+			return nil
+		})
+	}
+	t.Logf("%d files, %d of them refused", files, refused)
+	if refused*50 > files+100 {
+		t.Errorf("%d of %d files are refused", refused, files)
+	}
+}
+
+// tally counts what was tried and what was refused.
+type tally struct{ tried, refused int }
+
+func (c *tally) check(t *testing.T, what string, most float64) {
+	t.Helper()
+	t.Logf("%s: %d of %d refused", what, c.refused, c.tried)
+	if float64(c.refused) > most*float64(c.tried) {
+		t.Errorf("%s: too many are refused", what)
+	}
+}
+
+// pick returns up to n numbers below size, spread over it.
+func pick(size, n int) (list []int) {
+	for i := range min(size, n) {
+		list = append(list, i*size/min(size, n))
+	}
+	return list
+}
+
+// TestEditLaw: in every file values are set, keys added and taken away. What the
+// change is about is all that differs.
+func TestEditLaw(t *testing.T) {
+	long := testing.Short()
+	few := 12
+	if long {
+		few = 3
+	}
+	values := map[string]string{"string": `"changed # it"`, "int": `123456789012345678901234567890`, "map": `{"k": {"l": [1, "two"]}}`, "empty": `[]`}
+	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}} {
+		t.Run(f.Name(), func(t *testing.T) {
+			var set, insert, remove tally
+			eachText(t, f, func(path string, text *Text) {
+				var leaves, maps, all []*Node
+				text.nodes(func(n *Node) {
+					if n.Kind == Comment || text.lineage(n) == nil {
+						return
+					}
+					switch {
+					case n.Kind == Map && n.style&isAlias == 0:
+						maps = append(maps, n)
+					case n.Kind == Scalar || n.style&isAlias != 0:
+						leaves = append(leaves, n)
+					}
+					if len(text.lineage(n)) > 1 {
+						all = append(all, n)
+					}
+				})
+				text.FollowAliases = true
+				// outside says that out is the text but for one stretch, and whether
+				// that lies within some bounds.
+				outside := func(out []byte, from, to int, what string, n *Node) {
+					t.Helper()
+					if text.bom {
+						out = bytes.TrimPrefix(out, utf8BOM)
+					}
+					prefix, suffix := 0, 0
+					for prefix < len(out) && prefix < len(text.Src) && out[prefix] == text.Src[prefix] {
+						prefix++
+					}
+					for suffix < len(out)-prefix && suffix < len(text.Src)-prefix && out[len(out)-1-suffix] == text.Src[len(text.Src)-1-suffix] {
+						suffix++
+					}
+					if prefix < from && len(text.Src)-suffix > to || len(text.Src)-suffix > to && prefix > to {
+						t.Errorf("%s: %s: changed outside of line %d: %q", path, what, text.Line(n), out[prefix:len(out)-suffix])
+					}
+				}
+				for _, i := range pick(len(leaves), few) {
+					n := leaves[i]
+					if len(text.lineage(n)) < 2 {
+						continue
+					}
+					for what, json := range values {
+						v, _ := ParseValue([]byte(json))
+						if f.Name() == "dotenv" && v.Roots[0].Kind != Scalar {
+							continue
+						}
+						set.tried++
+						out, err := text.Replace(n, v)
+						if err != nil {
+							set.refused++
+							if errors.Is(err, ErrChange) {
+								t.Logf("%s: line %d: set %s: %v", path, text.Line(n), what, err)
+							}
+							continue
+						}
+						outside(out, text.lineStart(n.start)-1, text.nextLine(min(text.lineEnd(text.tail(n))+1, len(text.Src))), "set "+what, n)
+					}
+				}
+				for _, i := range pick(len(maps), few) {
+					if f.Name() == "dotenv" {
+						break
+					}
+					for what, json := range values {
+						v, _ := ParseValue([]byte(json))
+						insert.tried++
+						out, err := text.Insert(maps[i], "new key", v)
+						if err != nil {
+							insert.refused++
+							t.Logf("%s: line %d: insert %s: %v", path, text.Line(maps[i]), what, err)
+							continue
+						}
+						_ = out
+					}
+				}
+				for _, i := range pick(len(all), few) {
+					remove.tried++
+					out, err := text.Remove(all[i])
+					if err != nil {
+						remove.refused++
+						if errors.Is(err, ErrChange) {
+							t.Logf("%s: line %d: remove: %v", path, text.Line(all[i]), err)
+						}
+						continue
+					}
+					if len(out) > len(text.Src)+4+len(utf8BOM) {
+						t.Errorf("%s: line %d: text was added", path, text.Line(all[i]))
+					}
+				}
+			})
+			set.check(t, "set", 0.02)
+			insert.check(t, "insert", 0.02)
+			remove.check(t, "remove", 0.02)
+		})
+	}
+}
