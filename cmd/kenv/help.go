@@ -24,7 +24,7 @@ func newHelp() *cobra.Command {
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"edit", "get", "set", "unset", "check", "filestatus", "diff", "git", "hsm", "doctor",
+	"edit", "check", "filestatus", "diff", "git", "hsm", "doctor",
 	"exec-env", "exec-file", "groups", "publish", "keyservice",
 }
 

@@ -47,13 +47,14 @@ type editor interface {
 }
 
 // ErrChange is the error of a change that cannot be made in place.
-var ErrChange = errors.New("this cannot be changed in place; decrypt the file, edit it, and encrypt it again")
+var ErrChange = errors.New("this cannot be changed in place")
 
 // An AliasError says that what would change is repeated elsewhere by YAML aliases.
 type AliasError struct {
 	Anchor string
 	Lines  []int // where the aliases are
 	Gone   bool  // the anchor itself would go, so that nothing could be repeated
+	Copy   bool  // it stands only where an alias repeats it
 }
 
 func (e *AliasError) Error() string {
@@ -65,7 +66,10 @@ func (e *AliasError) Error() string {
 	if len(e.Lines) > 1 {
 		where = "lines " + strings.Join(lines, ", ")
 	}
-	if e.Gone {
+	switch {
+	case e.Copy:
+		return fmt.Sprintf("it is not there itself: *%s on %s of the plaintext repeats it", e.Anchor, where)
+	case e.Gone:
 		return fmt.Sprintf("it has the anchor &%s, which %s of the plaintext needs", e.Anchor, where)
 	}
 	return fmt.Sprintf("it is part of what &%s names, which %s of the plaintext repeats: it would change there too", e.Anchor, where)
@@ -128,11 +132,21 @@ func InList(v *Document) *Document {
 	return &Document{Src: v.Src, Roots: []*Node{{Kind: List, Items: v.Roots}}}
 }
 
-// Replace puts a value in n's place.
+// Replace puts a value in n's place. The text stays as it is if n is that value.
 func (t *Text) Replace(n *Node, v *Document) ([]byte, error) {
 	v, err := t.format.hold(v)
 	if err != nil {
 		return nil, err
+	}
+	if slices.Contains(t.Roots, n) {
+		for _, c := range v.Roots[0].Items {
+			if err := checkTop(c.Key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if t.same(n, v) {
+		return t.whole(bytes.Clone(t.Src)), nil
 	}
 	return t.change(&change{target: n, value: v.Roots[0]}, n, func(at []*Node) iter.Seq[[]Edit] {
 		return t.format.replace(t.Document, at, v)
@@ -149,8 +163,10 @@ func (t *Text) Insert(m *Node, key string, v *Document) ([]byte, error) {
 		if err := t.format.checkKey(key); err != nil {
 			return nil, err
 		}
-		if slices.Contains(t.Roots, m) && (key == metaKey || key == RootKey || key == TextKey) {
-			return nil, fmt.Errorf("%w: the top-level key %q has a meaning of its own in an encrypted file", ErrReserved, key)
+		if slices.Contains(t.Roots, m) {
+			if err := checkTop(key); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return t.change(&change{parent: m, key: key, value: v.Roots[0]}, m, func(at []*Node) iter.Seq[[]Edit] {
@@ -173,7 +189,7 @@ func (t *Text) Remove(n *Node) ([]byte, error) {
 func (t *Text) change(c *change, n *Node, ways func(at []*Node) iter.Seq[[]Edit]) ([]byte, error) {
 	at := t.lineage(n)
 	if at == nil {
-		return nil, ErrChange
+		return nil, t.copied(n)
 	}
 	if err := t.checkAliases(at, c); err != nil {
 		return nil, err
@@ -185,12 +201,33 @@ func (t *Text) change(c *change, n *Node, ways func(at []*Node) iter.Seq[[]Edit]
 			clear(out)
 			continue
 		}
-		if t.bom {
-			out = append(bytes.Clone(utf8BOM), out...)
-		}
-		return out, nil
+		return t.whole(out), nil
 	}
 	return nil, ErrChange
+}
+
+// same reports whether n is a value already, numbers also as they are written.
+func (t *Text) same(n *Node, v *Document) bool {
+	if t.lineage(n) == nil || n.style&isAlias != 0 || !sameValue(n, v.Roots[0]) {
+		return false
+	}
+	number := v.number(v.Roots[0])
+	return number == "" || number == t.PlainText(n)
+}
+
+// whole puts what stood before the text there again.
+func (t *Text) whole(out []byte) []byte {
+	if t.bom {
+		return append(bytes.Clone(utf8BOM), out...)
+	}
+	return out
+}
+
+func checkTop(key string) error {
+	if key == metaKey || key == RootKey || key == TextKey {
+		return fmt.Errorf("%w: the top-level key %q has a meaning of its own in an encrypted file", ErrReserved, key)
+	}
+	return nil
 }
 
 // lineage returns the nodes from a root down to n, nil if it is not in the text
@@ -209,6 +246,19 @@ func (d *Document) lineage(n *Node) (at []*Node) {
 		return nil
 	}
 	return at
+}
+
+// copied is the error of changing what only an alias repeats.
+func (t *Text) copied(n *Node) error {
+	err := ErrChange
+	var holds func(in *Node) bool
+	holds = func(in *Node) bool { return in == n || slices.ContainsFunc(in.Items, holds) }
+	t.nodes(func(x *Node) {
+		if x.style&isAlias != 0 && holds(x) {
+			err = &AliasError{Anchor: string(t.lexeme(x)[1:]), Lines: []int{t.Line(x)}, Copy: true}
+		}
+	})
+	return err
 }
 
 // A change is what two versions of a text should differ by: target has become value,
@@ -369,6 +419,19 @@ func (t *Text) PlainText(n *Node) string {
 		}
 	}
 	return PlainText(n)
+}
+
+// ExactNumbers has the numbers below a node keep all their digits when they are
+// written anew.
+func (t *Text) ExactNumbers(n *Node) {
+	if n.Kind == Scalar && n.Type == Float {
+		if text := t.PlainText(n); strings.Trim(text, "-.0123456789") == "" {
+			n.Text = text
+		}
+	}
+	for _, c := range n.Items {
+		t.ExactNumbers(c)
+	}
 }
 
 // number returns how a number of a value is written, "" if that is not known.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -171,4 +172,31 @@ func envName(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// EnvLines writes single values as lines of dotenv from which programs read them:
+// see EnvVar.
+func EnvLines(list []*Node) ([]byte, error) {
+	var b strings.Builder
+	for _, n := range list {
+		if n.Kind == Comment {
+			continue
+		}
+		v, err := Dotenv{}.hold(&Document{Roots: []*Node{n}})
+		if err == nil {
+			err = Dotenv{}.checkKey(n.Key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", n.Key, err)
+		}
+		i := slices.IndexFunc(envSpellings(v, nil), func(way string) bool {
+			_, value := EnvVar(&Node{Key: n.Key, Text: envText(way)})
+			return value == v.Roots[0].Text && !strings.Contains(way, "\n")
+		})
+		if i < 0 {
+			return nil, fmt.Errorf("%q: dotenv has no spelling for this value", n.Key)
+		}
+		b.WriteString(n.Key + "=" + envSpellings(v, nil)[i] + "\n")
+	}
+	return []byte(b.String()), nil
 }
