@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -132,6 +133,41 @@ func TestChangeOneValue(t *testing.T) {
 				t.Errorf("only %d of %d files could be changed", changed, files)
 			}
 		})
+	}
+}
+
+// TestEqualNeighbours: of values and comments that are equal and under the same keys,
+// those stay that did not change, on both sides of what did.
+func TestEqualNeighbours(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("list:\n")
+	for i := range 20 {
+		fmt.Fprintf(&b, "  # optional\n  - same # optional\n  - %d # optional\n", i)
+	}
+	src := b.String()
+	sealed, err := Seal(t.Context(), []byte(src), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, edited := range map[string]string{
+		"out":     strings.Replace(src, "  # optional\n  - same # optional\n  - 7 # optional\n", "", 1),
+		"in":      strings.Replace(src, "  - 7 # optional\n", "  - 7 # optional\n  # optional\n  - same # optional\n  - new\n", 1),
+		"changed": strings.Replace(src, "  - 7 # optional\n", "  - 8 # optional\n", 1),
+	} {
+		f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{ForReuse: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := f.Reseal([]byte(edited), time.Unix(1700000009, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, got := linesGone([]byte(src), []byte(edited))+3, linesGone(sealed.Data, after.Data); got != want {
+			t.Errorf("%s: %d lines went, want %d", what, got, want)
+		}
+		if want, got := linesGone([]byte(edited), []byte(src))+3, linesGone(after.Data, sealed.Data); got != want {
+			t.Errorf("%s: %d lines came, want %d", what, got, want)
+		}
 	}
 }
 
