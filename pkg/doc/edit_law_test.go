@@ -66,10 +66,9 @@ func pick(size, n int) (list []int) {
 // TestEditLaw: in every file values are set, keys added and taken away. What the
 // change is about is all that differs.
 func TestEditLaw(t *testing.T) {
-	long := testing.Short()
-	few := 12
-	if long {
-		few = 3
+	few := 6
+	if testing.Short() {
+		few = 2
 	}
 	values := map[string]string{"string": `"changed # it"`, "int": `123456789012345678901234567890`, "map": `{"k": {"l": [1, "two"]}}`, "empty": `[]`}
 	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}} {
@@ -92,22 +91,45 @@ func TestEditLaw(t *testing.T) {
 					}
 				})
 				text.FollowAliases = true
-				// outside says that out is the text but for one stretch, and whether
-				// that lies within some bounds.
-				outside := func(out []byte, from, to int, what string, n *Node) {
+				// within says that out is the text but for something in n's lines, and
+				// the comments and blank lines around them.
+				within := func(out []byte, what string, n *Node) {
 					t.Helper()
 					if text.bom {
 						out = bytes.TrimPrefix(out, utf8BOM)
 					}
-					prefix, suffix := 0, 0
-					for prefix < len(out) && prefix < len(text.Src) && out[prefix] == text.Src[prefix] {
-						prefix++
+					from, to := n.begin(), text.nextLine(n.Span.End)
+					if f.Name() == "yaml" {
+						to = text.nextLine(text.tail(n))
 					}
-					for suffix < len(out)-prefix && suffix < len(text.Src)-prefix && out[len(out)-1-suffix] == text.Src[len(text.Src)-1-suffix] {
-						suffix++
+					if at := text.lineage(n); len(at) > 1 && f.Name() == "yaml" {
+						if parent := at[len(at)-2]; text.block(parent) {
+							from = text.itemStart(parent, n) // a dash may be on another line
+						} else {
+							from = parent.begin() // a comma may be
+						}
 					}
-					if prefix < from && len(text.Src)-suffix > to || len(text.Src)-suffix > to && prefix > to {
-						t.Errorf("%s: %s: changed outside of line %d: %q", path, what, text.Line(n), out[prefix:len(out)-suffix])
+					from = text.lineStart(from)
+					for aside := func(start int) bool { _, ok := text.commentLine(start); return ok || text.blankLine(start) }; ; {
+						above := text.lineStart(from - breakBeforeEnd(text.Src[:from]))
+						if from > 0 && aside(above) {
+							from = above
+						} else if to < len(text.Src) && aside(to) {
+							to = text.nextLine(to)
+						} else {
+							break
+						}
+					}
+					if n.begin() > n.start { // of a whole document
+						from = 0
+					}
+					for to < len(text.Src) && isBlank(text.Src[to]) {
+						to++ // an item that comes to stand on another's line
+					}
+					// Of two line breaks in a row either may be the one that went.
+					head, rest := text.Src[:max(from-2, 0)], text.Src[min(to+2, len(text.Src)):]
+					if !bytes.HasPrefix(out, head) || !bytes.HasSuffix(out, rest) || len(out) < len(head)+len(rest) {
+						t.Errorf("%s: line %d: %s changed more than its lines:\n%s", path, text.Line(n), what, out)
 					}
 				}
 				for _, i := range pick(len(leaves), few) {
@@ -129,7 +151,7 @@ func TestEditLaw(t *testing.T) {
 							}
 							continue
 						}
-						outside(out, text.lineStart(n.start)-1, text.nextLine(min(text.lineEnd(text.tail(n))+1, len(text.Src))), "set "+what, n)
+						within(out, "set "+what, n)
 					}
 				}
 				for _, i := range pick(len(maps), few) {
@@ -145,7 +167,7 @@ func TestEditLaw(t *testing.T) {
 							t.Logf("%s: line %d: insert %s: %v", path, text.Line(maps[i]), what, err)
 							continue
 						}
-						_ = out
+						within(out, "insert "+what, maps[i])
 					}
 				}
 				for _, i := range pick(len(all), few) {
@@ -158,9 +180,12 @@ func TestEditLaw(t *testing.T) {
 						}
 						continue
 					}
-					if len(out) > len(text.Src)+4+len(utf8BOM) {
-						t.Errorf("%s: line %d: text was added", path, text.Line(all[i]))
+					at := text.lineage(all[i])
+					n, parent := at[len(at)-1], at[len(at)-2]
+					if f.Name() == "json" || f.Name() == "yaml" && len(items(parent)) == 1 {
+						n = parent // {} stays of it, or its commas change
 					}
+					within(out, "remove", n)
 				}
 			})
 			set.check(t, "set", 0.02)

@@ -401,8 +401,10 @@ func (d *Document) replaceBlock(parent, n *Node, s *yamlStyle, value *Node, anch
 		end = d.lineEnd(tail)
 		if k := n.style.kind(); n.Kind == Scalar && n.style&isAlias == 0 && (k == literal || k == folded) {
 			kept = d.commentOn(n.header)
-		} else {
-			kept = string(d.Src[tail:end])
+		} else if kept = string(d.Src[tail:end]); d.lineStart(n.start) > head {
+			if on := d.commentOn(head); on != "" {
+				kept = on
+			}
 		}
 	}
 	// The comment moves to where the value begins, which is behind colon or dash.
