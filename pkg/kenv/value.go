@@ -222,6 +222,9 @@ func exposed(f *envelope.File, plaintext []byte, path Path) (bool, error) {
 		target = hasClear(found[len(found)-1])
 		mute(found[len(found)-1])
 	}
+	if r := f.Meta.Selector; r.EncryptedCommentRegex == "" && r.UnencryptedCommentRegex == "" {
+		return target, nil // the keys alone decide
+	}
 	was, err := f.Mark(f.Plaintext())
 	if errors.Is(err, doc.ErrRung) {
 		return target, nil
