@@ -32,7 +32,7 @@ type setOptions struct {
 	changeOptions
 	literal   bool
 	fromStdin bool
-	fromFile  string
+	fromFile  bool
 }
 
 func newSet(p *process) *cobra.Command {
@@ -46,8 +46,9 @@ missing maps on the way are made, and an index that is the length of a list appe
 
 VALUE is JSON: "text", 5, true, null, {"a": 1} or [1, 2]. With --string it is text as it
 stands. What is on a command line, others on the machine can see, and the shell
-remembers it: leave VALUE out to be asked for a text, or use --value-stdin or
---value-file. Of the text of --string --value-stdin one line feed at the end is dropped.
+remembers it: leave VALUE out to be asked for a text, or use --value-stdin, or
+--value-file, with which VALUE is the name of a file that holds it. Of the text of
+--string --value-stdin one line feed at the end is dropped.
 
 What is written in clear, or encrypted, is as the file's rules have it.
 
@@ -55,14 +56,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure, 5 the file has recipients that its rule does not name.`,
 		Example: `  kenv set secrets.yaml db.password                 # asks
   pwgen 32 1 | kenv set --string --value-stdin secrets.yaml db.password
-  kenv set --string --value-file tls.key secrets.yaml tls.key
+  kenv set --string --value-file secrets.yaml tls.key server.key
   kenv set secrets.yaml 'hosts[0]' '{"name": "a", "port": 5432}'`,
 	}
 	o.addFlags(cmd, "do nothing if the value is that already")
 	f := cmd.Flags()
 	f.BoolVar(&o.literal, "string", false, "the value is text, no JSON")
 	f.BoolVar(&o.fromStdin, "value-stdin", false, "read the value from standard input")
-	f.StringVar(&o.fromFile, "value-file", "", "read the value from this `file`")
+	f.BoolVar(&o.fromFile, "value-file", false, "VALUE is the name of a file to read the value from")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		j, err := newChange(cmd, args, o.inputType)
 		if err != nil {
@@ -122,40 +123,40 @@ func newChange(cmd *cobra.Command, args []string, inputType string) (*valueJob, 
 
 // value returns the value that is given in one of four ways.
 func (o *setOptions) value(cmd *cobra.Command, p *process, j *valueJob, args []string) (*doc.Document, error) {
-	given := len(args)
-	for _, yes := range []bool{o.fromStdin, o.fromFile != ""} {
-		if yes {
-			given++
-		}
-	}
 	literal := o.literal
 	var data []byte
 	var err error
 	switch {
 	case len(args) > 1:
 		return nil, misused(cmd, "VALUE is one argument; quote it for the shell")
-	case given > 1:
+	case o.fromStdin && (o.fromFile || len(args) > 0):
 		return nil, misused(cmd, "only one of VALUE, --value-stdin and --value-file can be given")
+	case o.fromFile && (len(args) == 0 || args[0] == ""):
+		return nil, misused(cmd, "--value-file needs the name of the file as VALUE")
+	case o.fromFile:
+		if data, _, err = kenv.ReadFile(args[0], kenv.MaxSize); err != nil {
+			return nil, err
+		}
 	case len(args) == 1:
 		data = []byte(args[0])
 	case o.fromStdin:
 		if data, err = kenv.Read(p.ui.stdin, stdinName, kenv.MaxSize); err != nil {
 			return nil, err
 		}
-		if literal {
-			data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
-		}
-	case o.fromFile != "":
-		if data, _, err = kenv.ReadFile(o.fromFile, kenv.MaxSize); err != nil {
-			return nil, err
+		if line, ok := bytes.CutSuffix(data, []byte("\n")); ok && literal {
+			data = bytes.TrimSuffix(line, []byte("\r"))
 		}
 	case !isTerminal(p.ui.stdin):
 		return nil, &usageError{command: cmd.CommandPath(), err: errors.New("no value is given"), hint: "to read it from standard input: --value-stdin"}
 	default:
+		// What is wrong with the file is said before somebody types.
+		if err := j.read(p.ui); err != nil {
+			return nil, err
+		}
 		literal = true
 		data, err = p.ui.prompt(cmd.Context(), "New value of "+j.path.String()+": ")
-		if errors.Is(err, keys.ErrNoTerminal) {
-			return nil, misused(cmd, "no value is given")
+		if errors.Is(err, keys.ErrNoTerminal) || err == nil && len(data) == 0 {
+			return nil, misused(cmd, "no value is given; an empty one is --string ''")
 		}
 		if err != nil {
 			return nil, err

@@ -154,12 +154,12 @@ func (s Setup) change(ctx context.Context, src Source, path Path, o ChangeOption
 	if err != nil {
 		return nil, err
 	}
+	defer clear(plaintext)
 	if len(plaintext) == 0 {
 		return nil, errors.New("that would leave an empty file, which cannot be encrypted")
 	}
 	out := &Changed{Same: bytes.Equal(plaintext, f.Plaintext())}
 	if !out.Same {
-		defer clear(plaintext)
 		if out.Clear, err = exposed(f, plaintext, path); err != nil {
 			return nil, err
 		}
