@@ -3,6 +3,7 @@ package doc
 import (
 	"bytes"
 	"iter"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -389,59 +390,56 @@ func (d *Document) replaceBlock(parent, n *Node, s *yamlStyle, value *Node, anch
 		return
 	}
 	column := d.column(d.itemStart(parent, n))
-	kept, end := "", 0
-	switch {
-	case d.block(n):
-		end = d.linesEnd(n, column)
-		if d.lineStart(n.Span.Start) != d.lineStart(head) {
-			kept = d.commentOn(head)
-		}
-	default:
-		tail := d.tail(n)
-		end = d.lineEnd(tail)
-		if k := n.style.kind(); n.Kind == Scalar && n.style&isAlias == 0 && (k == literal || k == folded) {
-			kept = d.commentOn(n.header)
-		} else if kept = string(d.Src[tail:end]); d.lineStart(n.start) > head {
-			if on := d.commentOn(head); on != "" {
-				kept = on
-			}
-		}
-	}
-	// The comment moves to where the value begins, which is behind colon or dash.
-	props := ""
+	end, comment := d.extent(n, head, column)
 	if anchor != "" {
-		props = " " + strings.TrimSpace(anchor)
+		anchor = " " + strings.TrimSpace(anchor)
 	}
-	whole := Span{head, end}
-	inFlow := []Edit{{whole, props + " " + s.inFlow(value) + kept}}
-	if value.Kind == Scalar || len(value.Items) == 0 || d.inBracketsWithItems(n) {
-		if value.Kind == Scalar {
-			var b strings.Builder
-			s.value(&b, value, column, parent.Kind == List)
-			first, rest, _ := strings.Cut(b.String(), d.eol)
-			if rest != "" {
-				rest = d.eol + rest
-			}
-			if !yield([]Edit{{whole, props + first + kept + rest}}) {
-				return
-			}
-		}
-		if !yield(inFlow) {
-			return
-		}
-	}
+	// What follows an anchor on its line would be what it names.
+	item := parent.Kind == List
 	var b strings.Builder
-	item := parent.Kind == List && kept+props == ""
-	if parent.Kind == List && !item {
+	if item && anchor+comment != "" && value.Kind != Scalar && len(value.Items) > 0 {
 		s.line(&b, column+2)
 		s.entries(&b, value, column+2)
 	} else {
 		s.value(&b, value, column, item)
 	}
-	if !yield([]Edit{{whole, props + kept + b.String()}}) {
-		return
+	first, rest := b.String(), ""
+	if i := strings.Index(first, d.eol); i >= 0 {
+		first, rest = first[:i], first[i:]
 	}
-	yield(inFlow)
+	whole := Span{head, end}
+	ways := [][]Edit{
+		{{whole, anchor + first + comment + rest}},
+		{{whole, anchor + " " + s.inFlow(value) + comment}},
+	}
+	if d.inBracketsWithItems(n) && value.Kind != Scalar {
+		slices.Reverse(ways) // as it was
+	}
+	_ = yield(ways[0]) && yield(ways[1])
+}
+
+// extent returns where the lines of an item's value end that could start at head, and
+// the comment that is about all of it, the blanks before it included.
+func (d *Document) extent(n *Node, head, column int) (end int, comment string) {
+	tail := d.tail(n)
+	k := n.style.kind()
+	switch {
+	case d.block(n):
+		end = d.linesEnd(n, column)
+		if d.lineStart(n.Span.Start) > head {
+			comment = d.commentOn(head)
+		}
+		return end, comment
+	case n.Kind == Scalar && n.style&isAlias == 0 && (k == literal || k == folded):
+		return d.lineEnd(tail), d.commentOn(n.header)
+	case d.lineStart(n.start) > head:
+		comment = d.commentOn(head)
+	}
+	end = d.lineEnd(tail)
+	if comment == "" {
+		comment = string(d.Src[tail:end])
+	}
+	return end, comment
 }
 
 func (d *Document) inBracketsWithItems(n *Node) bool {
