@@ -12,8 +12,9 @@ import (
 
 type decryptOptions struct {
 	fileOptions
-	extract string
-	path    kenv.Path
+	extract   string
+	path      kenv.Path
+	ignoreMAC bool
 }
 
 func newDecrypt(p *process) *cobra.Command {
@@ -37,6 +38,7 @@ failure.`,
 	}
 	o.addFlags(cmd, true)
 	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")
+	cmd.Flags().BoolVar(&o.ignoreMAC, "ignore-mac", false, "to rescue data from a damaged file: show it unverified, whoever may have changed it")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runDecrypt(cmd, p, o, files) }
 	return cmd
 }
@@ -57,6 +59,9 @@ func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []strin
 			return misused(cmd, "--extract is for a single file")
 		}
 	}
+	if o.ignoreMAC && (o.inPlace || o.output != "" && o.output != "-" || o.outputDir != "") {
+		return misused(cmd, "--ignore-mac shows what is in a file, on standard output; it writes no files")
+	}
 	return each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, j) })
 }
 
@@ -64,9 +69,16 @@ func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error 
 	if err := j.read(p.ui); err != nil {
 		return err
 	}
-	f, err := p.setup().Open(ctx, j.source)
+	open := p.setup().Open
+	if o.ignoreMAC {
+		open = p.setup().OpenUnverified
+	}
+	f, err := open(ctx, j.source)
 	if err != nil {
 		return j.about(err)
+	}
+	if o.ignoreMAC {
+		p.ui.warnf("%s: neither its mac nor its seal was looked at: anybody may have changed keys, order, types and clear values", j.name)
 	}
 	defer f.Wipe()
 	var data []byte

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/kenv"
@@ -29,11 +30,17 @@ func (o *fileOptions) addFlags(cmd *cobra.Command, converts bool) {
 	f.StringVarP(&o.output, "output", "o", "", "write the result to this `file`; - is standard output")
 	f.StringVar(&o.outputDir, "output-dir", "", "write the results to this `directory`, under the files' own names")
 	f.StringVar(&o.nameOverride, "filename-override", "", "choose format and rule as for a file of this `name`")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: "+formatWords())
 	if !converts {
 		return
 	}
 	f.StringVar(&o.outputType, "output-type", "", "the `format` of the output, if it is another one")
+}
+
+// formatWords lists the formats for a usage text.
+func formatWords() string {
+	words := kenv.Formats()
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
 // A job is one file on its way.
@@ -143,6 +150,20 @@ func noEmptyFlags(cmd *cobra.Command) (err error) {
 		}
 	})
 	return err
+}
+
+// shortPath returns an absolute path as seen from here, if that is shorter.
+func shortPath(path string) string {
+	dir, err := filepath.EvalSymlinks(".")
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err == nil {
+		if rel, err := filepath.Rel(dir, path); err == nil && len(rel) < len(path) {
+			return rel
+		}
+	}
+	return path
 }
 
 func sameFile(a, b string) bool {

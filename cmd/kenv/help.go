@@ -24,8 +24,8 @@ func newHelp() *cobra.Command {
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"edit", "check", "filestatus", "diff", "git", "hsm", "doctor",
-	"exec-env", "exec-file", "groups", "publish", "keyservice",
+	"check", "diff", "git", "hsm", "doctor",
+	"exec-env", "exec-file",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.
@@ -37,6 +37,9 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 }
 
 func unknownCommand(cmd *cobra.Command, args []string) error {
+	if refused[args[0]] != "" && !cmd.HasParent() {
+		return refusal(cmd, args[0])
+	}
 	if slices.Contains(notYet, args[0]) && !cmd.HasParent() {
 		return misused(cmd, "%q is not there yet, in this version", cmd.CommandPath()+" "+args[0])
 	}

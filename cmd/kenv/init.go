@@ -112,15 +112,7 @@ func explainConfig(p *process, path string, mine []string) error {
 	if err != nil {
 		return err
 	}
-	show := path
-	if dir, err := filepath.EvalSymlinks("."); err == nil {
-		if abs, err := filepath.Abs(dir); err == nil {
-			if rel, err := filepath.Rel(abs, path); err == nil && len(rel) < len(path) {
-				show = rel
-			}
-		}
-	}
-	p.ui.printf("%s is in force here", show)
+	p.ui.printf("%s is in force here", shortPath(path))
 	for _, r := range c.Rules {
 		for _, g := range r.Groups {
 			for _, k := range g {

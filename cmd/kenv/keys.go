@@ -13,7 +13,7 @@ func newKeys(p *process) *cobra.Command {
 		Args:  subcommandOnly,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newKeysGenerate(p))
+	cmd.AddCommand(newKeysGenerate(p), newKeysAdd(p), newKeysRemove(p))
 	return cmd
 }
 

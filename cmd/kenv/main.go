@@ -18,8 +18,12 @@ func main() { os.Exit(Main(context.Background(), os.Args[1:])) }
 func Main(ctx context.Context, args []string) int {
 	p := newProcess()
 	root := newRoot(p)
-	root.SetArgs(args)
-	return p.close(p.ui.exit(root.ExecuteContext(ctx)))
+	args, err := fromSops(root, args)
+	if err == nil {
+		root.SetArgs(args)
+		err = root.ExecuteContext(ctx)
+	}
+	return p.close(p.ui.exit(err))
 }
 
 // newRoot builds the tree of commands. Nothing is looked at before one runs.
@@ -37,24 +41,32 @@ failure, 5 a check or a policy objects.`,
   kenv encrypt -i secrets.yaml
   kenv decrypt secrets.yaml
   kenv exec secrets.env -- ./server`,
-		Args:          subcommandOnly,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && !isMistyped(args[0]) {
+				return nil
+			}
+			return subcommandOnly(cmd, args)
+		},
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if showVersion {
 				return printVersion(p)
+			}
+			if len(args) > 0 {
+				return runEdit(cmd, p, &editOptions{}, args[0])
 			}
 			return cmd.Help()
 		},
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return misused(cmd, "%w", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&p.config, "config", "", "the config `file` to go by (KENV_CONFIG, SOPS_CONFIG)")
 	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
-		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newKeys(p),
-		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p),
+		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
+		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newGroups(p), newFileStatus(p),
 		newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())

@@ -30,6 +30,7 @@ type process struct {
 
 	busy     sync.Mutex // held while a file is being written
 	signals  chan os.Signal
+	handler  atomic.Pointer[func(syscall.Signal) bool]
 	ended    atomic.Int32 // the signal that ends the process
 	coreDump func()       // allows core dumps again, as far as they were
 }
@@ -101,15 +102,30 @@ func (p *process) listen() {
 		}
 	}
 	go func() {
-		s, ok := (<-p.signals).(syscall.Signal)
-		if !ok {
-			return
+		var s syscall.Signal
+		for goOn := true; goOn; {
+			var ok bool
+			if s, ok = (<-p.signals).(syscall.Signal); !ok {
+				return
+			}
+			if s != syscall.SIGINT {
+				p.ended.Store(int32(s))
+			}
+			handler := p.handler.Load()
+			goOn = handler != nil && (*handler)(s)
 		}
 		p.ended.Store(int32(s))
 		p.busy.Lock() // and never unlocked: nothing is written any more
 		p.ui.restoreTerminal()
 		os.Exit(128 + int(s))
 	}()
+}
+
+// intercept has a function look at signals first. If it returns true the process goes
+// on, to an end of its own unless that was an interrupt; if false it ends as usual.
+func (p *process) intercept(handler func(syscall.Signal) (goOn bool)) (release func()) {
+	p.handler.Store(&handler)
+	return func() { p.handler.Store(nil) }
 }
 
 // close stops listening. A signal that came meanwhile decides on the exit code.

@@ -19,6 +19,11 @@ var update = flag.Bool("update", false, "rewrite what cmp finds different in the
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kenv": func() { os.Exit(Main(context.Background(), os.Args[1:])) },
+		// As if a link of that name had been called; the real sops is on the PATH, too.
+		"kenv-named-sops": func() {
+			os.Args[0] = "sops"
+			os.Exit(Main(context.Background(), os.Args[1:]))
+		},
 	})
 }
 

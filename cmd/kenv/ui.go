@@ -123,7 +123,12 @@ func (u *ui) exit(err error) int {
 	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) && ended.ExitCode() >= 0 {
 		return ended.ExitCode() // a program that kenv started has said what there is to say
 	}
-	u.fail(err)
+	if !as[silent](err) {
+		u.fail(err)
+	}
+	if isSops(os.Args[0]) {
+		return sopsCode(err)
+	}
 	return exitCode(err)
 }
 
@@ -153,9 +158,9 @@ func (u *ui) prompt(_ context.Context, text string) ([]byte, error) {
 	return answer, nil
 }
 
-// confirm asks a question to which only y or yes agrees, on the terminal. The error
-// is keys.ErrNoTerminal if there is none.
-func (u *ui) confirm(text string) (bool, error) {
+// confirm asks a question on the terminal, to which an empty answer is the one that is
+// preset. The error is keys.ErrNoTerminal if there is none.
+func (u *ui) confirm(text string, preset bool) (bool, error) {
 	u.question.Lock()
 	defer u.question.Unlock()
 	in, out, err := openTerminal()
@@ -164,13 +169,20 @@ func (u *ui) confirm(text string) (bool, error) {
 	}
 	defer in.Close()
 	defer out.Close()
-	fmt.Fprint(out, escape(text)+" [y/N] ")
+	choice := map[bool]string{false: " [y/N] ", true: " [Y/n] "}[preset]
+	fmt.Fprint(out, escape(text)+choice)
 	answer, err := bufio.NewReader(io.LimitReader(in, 1000)).ReadString('\n')
 	if err != nil {
 		fmt.Fprintln(out)
+		return false, keys.ErrNoTerminal // it is gone
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "":
+		return preset, nil
+	case "y", "yes":
+		return true, nil
+	}
+	return false, nil
 }
 
 func (u *ui) onInterrupt(restore func()) {
@@ -275,6 +287,11 @@ func (f failures) err() error {
 
 // errObjection is wrapped by the errors of checks that found something.
 var errObjection = errors.New("the check objects")
+
+// A silent is an error that has been reported.
+type silent struct{ error }
+
+func (s silent) Unwrap() error { return s.error }
 
 // An execError is an error that kept a program from being started.
 type execError struct{ error }

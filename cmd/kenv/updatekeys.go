@@ -47,7 +47,7 @@ failure, 5 --check found a difference.`,
 	f.BoolVar(&o.check, "check", false, "change nothing, and exit with 5 if there is something to change")
 	f.BoolVar(&o.KeepDataKey, "keep-data-key", false, "keep the data key although a key is removed")
 	f.BoolVar(&o.reseal, "reseal", false, "seal files whose seal was taken off, without asking")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the files: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the files: "+formatWords())
 	o.attrOptions.addFlags(f, p.table)
 	cmd.RunE = func(cmd *cobra.Command, paths []string) error { return runUpdateKeys(cmd, p, o, paths) }
 	return cmd
@@ -194,7 +194,7 @@ func (o *updateKeysOptions) apply(ctx context.Context, p *process, setup kenv.Se
 		return failed
 	}
 	if ask := !o.yes && !(o.reseal && allGone(change)); ask {
-		yes, err := p.ui.confirm(fmt.Sprintf("Change the keys of %s?", count(len(change), "file")))
+		yes, err := p.ui.confirm(fmt.Sprintf("Change the keys of %s?", count(len(change), "file")), false)
 		if err != nil {
 			return append(failed, hinted{fmt.Errorf("nothing was changed: %w", err), "agree beforehand with --yes, or look first with --check"})
 		}
@@ -247,7 +247,7 @@ func (o *updateKeysOptions) agreeToReseal(p *process, setup kenv.Setup, u *keyUp
 	if o.reseal {
 		return true, nil
 	}
-	ok, err := p.ui.confirm("Are these the recipients and rules that it should have had? Seal it again?")
+	ok, err := p.ui.confirm("Are these the recipients and rules that it should have had? Seal it again?", false)
 	if errors.Is(err, keys.ErrNoTerminal) {
 		return false, &envelope.IntegrityError{SealGone: true, Msg: "its seal is gone, and there is no terminal to ask on"}
 	}

@@ -174,8 +174,9 @@ func Load(path string) (*Config, error) {
 // Parse is Load for a text that is already read. The path need not exist, but its
 // directory is what the rules are relative to.
 func Parse(path string, src []byte) (*Config, error) {
-	if len(src) > maxSize {
-		return nil, &Error{Path: path, Msg: fmt.Sprintf("larger than %d bytes, which no config needs", maxSize)}
+	c, err := read(path, src)
+	if err != nil {
+		return nil, err
 	}
 	// The config may itself be a link to a shared file. Its rules are about the
 	// tree in which the link stands, so only the directory is resolved.
@@ -187,17 +188,20 @@ func Parse(path string, src []byte) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading config: %w", err)
 	}
-	p := &parser{
-		path:    path,
-		strict:  !strings.Contains(filepath.Base(path), "sops"),
-		nodes:   maxNodes,
-		regexes: maxRegexes,
+	c.Path, c.Dir = path, dir
+	return c, nil
+}
+
+// read is Parse but for where the config is.
+func read(path string, src []byte) (*Config, error) {
+	if len(src) > maxSize {
+		return nil, &Error{Path: path, Msg: fmt.Sprintf("larger than %d bytes, which no config needs", maxSize)}
 	}
+	p := newParser(path)
 	c := p.config(src)
 	if p.err != nil {
 		return nil, p.err
 	}
-	c.Path, c.Dir = path, dir
 	return c, nil
 }
 

@@ -213,8 +213,13 @@ func (p *parser) settle(n *yaml.Node, field string, k keyList, key *Key) {
 	if !kms {
 		return
 	}
-	// A colon cannot be in the path of an ARN, so this begins the ARN of a role.
-	_, inName, both := strings.Cut(key.Name, "+arn:")
+	// A colon cannot be in the path of an ARN, so this begins the ARN of a role. What
+	// else belongs to a key's name comes behind both.
+	arn, rest := key.Name, ""
+	if i := strings.IndexAny(arn, "?#"); i >= 0 {
+		arn, rest = arn[:i], arn[i:]
+	}
+	_, inName, both := strings.Cut(arn, "+arn:")
 	role, given := key.Attrs["role"]
 	switch {
 	case both && given:
@@ -222,7 +227,7 @@ func (p *parser) settle(n *yaml.Node, field string, k keyList, key *Key) {
 	case both:
 		key.set("role", "arn:"+inName)
 	case given:
-		key.Name += fmt.Sprintf("+%s", role)
+		key.Name = fmt.Sprintf("%s+%s%s", arn, role, rest)
 	}
 }
 
@@ -244,6 +249,13 @@ func (k *Key) set(attr string, value any) {
 		k.Attrs = make(map[string]any)
 	}
 	k.Attrs[attr] = value
+}
+
+// take gives a KMS key without an AWS profile that of its rule, if that has one.
+func (k *Key) take(profile string) {
+	if _, has := k.Attrs["aws_profile"]; profile != "" && !has && strings.HasPrefix(k.Name, "arn:") {
+		k.set("aws_profile", profile)
+	}
 }
 
 // distinct drops the keys that are the same as an earlier one.

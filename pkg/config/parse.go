@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -36,6 +37,12 @@ type parser struct {
 	depth   int
 	err     error
 	rule    *Rule // being read
+}
+
+// newParser returns a parser for the config at path. One that sops reads as well is
+// read as sops does.
+func newParser(path string) *parser {
+	return &parser{path: path, strict: !strings.Contains(filepath.Base(path), "sops"), nodes: maxNodes, regexes: maxRegexes}
 }
 
 // fail records that the node at hand is wrong.
@@ -535,9 +542,7 @@ func (p *parser) creationRule(n *yaml.Node) *Rule {
 			all = append(all, flat[k.inRule]...)
 		}
 		for i := range all {
-			if _, has := all[i].Attrs["aws_profile"]; profile != "" && !has && strings.HasPrefix(all[i].Name, "arn:") {
-				all[i].set("aws_profile", profile)
-			}
+			all[i].take(profile)
 		}
 		r.Groups = [][]Key{distinct(all)}
 	case first != nil && len(flat["keys"]) > 0:

@@ -102,8 +102,27 @@ func (f *File) Reseal(src []byte, now time.Time) (*Sealed, error) {
 	return s.hold(src, s.prepare(src))
 }
 
+// Rescue encrypts any text as a binary file for those who can read f: what an edit of
+// it left that it cannot become. The result decrypts to src.
+func (f *File) Rescue(src []byte, now time.Time) (*Sealed, error) {
+	s, err := newSealing(doc.Binary{}, Policy{Now: now})
+	if err != nil {
+		return nil, err
+	}
+	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
+	s.dataKey = bytes.Clone(f.dataKey)
+	defer clear(s.dataKey)
+	return s.hold(src, s.prepare(src))
+}
+
+// errUnverified is for a File that must not be taken for more than it is.
+var errUnverified = errors.New("the integrity of the earlier file was not checked")
+
 // newSealing settles the rules for a file.
 func newSealing(f doc.Format, p Policy) (*sealing, error) {
+	if p.Previous != nil && p.Previous.unverified {
+		return nil, errUnverified
+	}
 	if _, binary := f.(doc.Binary); binary {
 		// sops writes no selector for binary files and takes the default for it.
 		p.Selector, p.MACOnlyEncrypted = Selector{}, false
@@ -543,7 +562,7 @@ var errCheck = errors.New("does not decrypt to the same bytes")
 
 // check decrypts what was made, from its bytes and the data key alone.
 func (s *sealing) check(out, src []byte) error {
-	o, err := inspect(out, s.format)
+	o, err := inspect(out, s.format, false)
 	if err != nil {
 		return err
 	}

@@ -41,13 +41,14 @@ type File struct {
 	// SealGone is set for a file that had a seal, which was taken off.
 	SealGone bool
 
-	dataKey []byte
-	plain   []byte
-	doc     *doc.Document
-	table   keys.Table            // by which it was opened
-	tokens  map[tokenKey][]string // only if opened ForReuse
-	order   []tokenKey            // of all tokens, as they stand in the file
-	layout  map[doc.Note]string
+	unverified bool
+	dataKey    []byte
+	plain      []byte
+	doc        *doc.Document
+	table      keys.Table            // by which it was opened
+	tokens     map[tokenKey][]string // only if opened ForReuse
+	order      []tokenKey            // of all tokens, as they stand in the file
+	layout     map[doc.Note]string
 }
 
 // A tokenKey is what makes a token fit for use again.
@@ -76,6 +77,9 @@ func (f *File) Wipe() {
 	clear(f.plain)
 }
 
+// NoMAC is the Msg of the IntegrityError about a file without a mac.
+const NoMAC = "the file has no mac"
+
 // ErrUnsealed is wrapped by Open's error for a file without a seal where one is
 // demanded.
 var ErrUnsealed = errors.New("the file has no seal")
@@ -88,6 +92,8 @@ type OpenOptions struct {
 	// is for a caller who has somebody look at its recipients before they count.
 	SealGone bool
 	Order    []string // kinds of keys to try before all others
+
+	unverified bool
 }
 
 // Open decrypts a file with the first of its master keys that works, and checks
@@ -96,21 +102,25 @@ type OpenOptions struct {
 // *NoKeyError, an *IntegrityError, doc.ErrNoMetadata, or says what in the file is
 // not in order.
 func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o OpenOptions) (*File, error) {
-	o1, err := inspect(src, f)
+	o1, err := inspect(src, f, o.unverified)
 	if err != nil {
 		return nil, err
 	}
 	if o.RequireSeal && !o1.sealed {
 		return nil, fmt.Errorf("%w, and the configuration demands one", ErrUnsealed)
 	}
-	if o1.meta.MAC == "" {
-		return nil, &IntegrityError{Msg: "the file has no mac"}
+	right := func([]byte) bool { return true }
+	if !o.unverified {
+		if o1.meta.MAC == "" {
+			return nil, &IntegrityError{Msg: NoMAC}
+		}
+		macToken, ok := parseToken(o1.meta.MAC, o1.sealed)
+		if !ok {
+			return nil, &IntegrityError{Msg: "the mac is damaged"}
+		}
+		right = o1.meta.opensMAC(macToken)
 	}
-	macToken, ok := parseToken(o1.meta.MAC, o1.sealed)
-	if !ok {
-		return nil, &IntegrityError{Msg: "the mac is damaged"}
-	}
-	dataKey, wrong, err := unwrapDataKey(ctx, o1.meta, table, o.Order, o1.meta.opensMAC(macToken))
+	dataKey, wrong, err := unwrapDataKey(ctx, o1.meta, table, o.Order, right)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +134,15 @@ func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o Ope
 	}
 	out.table = table
 	return out, nil
+}
+
+// OpenUnverified is Open without its checks: neither mac nor seal is looked at, so
+// what the file says of keys, structure, types and rules may be anybody's word. Each
+// value by itself still comes from somebody who had the data key. The File cannot be
+// sealed again.
+func OpenUnverified(ctx context.Context, src []byte, f doc.Format, table keys.Table, o OpenOptions) (*File, error) {
+	o.unverified, o.RequireSeal, o.ForReuse = true, false, false
+	return Open(ctx, src, f, table, o)
 }
 
 // opensMAC returns a function that tells the file's data key from others.
@@ -143,7 +162,7 @@ func (m *Metadata) opensMAC(mac token) func(dataKey []byte) bool {
 // its data key, asking nobody a question. The error is a *NoKeyError if none of them
 // is at hand, which is no fault of the file.
 func Prove(ctx context.Context, src []byte, f doc.Format, table keys.Table) error {
-	o, err := inspect(src, f)
+	o, err := inspect(src, f, false)
 	if err != nil {
 		return err
 	}
@@ -161,7 +180,7 @@ func Prove(ctx context.Context, src []byte, f doc.Format, table keys.Table) erro
 
 // Inspect reads a file's metadata without opening it: nothing in it is verified.
 func Inspect(src []byte, f doc.Format) (*Metadata, error) {
-	o, err := inspect(src, f)
+	o, err := inspect(src, f, false)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +207,9 @@ type opening struct {
 	sealed bool
 }
 
-func inspect(src []byte, f doc.Format) (*opening, error) {
+// inspect reads a file: a sealed one strictly, unless lenient has it read as if sops had
+// written it.
+func inspect(src []byte, f doc.Format, lenient bool) (*opening, error) {
 	d, err := f.Parse(src)
 	var syntax *doc.SyntaxError
 	switch {
@@ -200,7 +221,7 @@ func inspect(src []byte, f doc.Format) (*opening, error) {
 	}
 	o := &opening{format: f, doc: d}
 	if k, ok := d.Meta.Get(kenvField).(doc.Fields); ok && k.Get(sealField) != nil {
-		o.sealed = true
+		o.sealed = !lenient
 	}
 	if o.meta, err = parseMetadata(d.Meta, o.sealed); err != nil {
 		if o.sealed {
@@ -238,10 +259,10 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 	}
 	defer box.wipe()
 	macToken, ok := parseToken(m.MAC, o.sealed)
-	if !ok {
+	if !ok && !how.unverified {
 		return nil, &IntegrityError{Msg: "the mac is damaged"}
 	}
-	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, dataKey: dataKey, doc: d}
+	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, unverified: how.unverified, dataKey: dataKey, doc: d}
 	keep := func(string, string, string, string) {}
 	if how.ForReuse {
 		out.tokens = map[tokenKey][]string{}
@@ -254,7 +275,7 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 			out.order = append(out.order, k)
 		}
 	}
-	out.SealGone = !o.sealed && isMarked(dataKey, macToken)
+	out.SealGone = !o.sealed && !how.unverified && isMarked(dataKey, macToken)
 	if out.SealGone && !how.SealGone {
 		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
 	}
@@ -322,6 +343,13 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	if how.unverified {
+		notes, err := out.openLayout()
+		if err != nil {
+			notes = nil // then it is spelled as sops would
+		}
+		return out, out.restore(opened, uncommented, notes)
 	}
 	tag, want, err := box.open(macToken, m.macAAD())
 	if err != nil || tag != tagString {

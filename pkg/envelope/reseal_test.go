@@ -77,3 +77,25 @@ func TestReseal(t *testing.T) {
 		t.Error("a seal is missing")
 	}
 }
+
+// TestRescue: whatever an editor left is kept, for the same readers.
+func TestRescue(t *testing.T) {
+	sealed, err := Seal(t.Context(), []byte("a: b\n"), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"a: [b\n", "\x00\xff", "a: b\n", "sops: {}\n"} {
+		got, err := f.Rescue([]byte(text), time.Unix(1700000002, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := Open(t.Context(), got.Data, doc.Binary{}, clearTable, OpenOptions{RequireSeal: true})
+		if err != nil || string(back.Plaintext()) != text || bytes.Contains(got.Data, []byte("a: ")) {
+			t.Errorf("%q: %q, %v", text, back.Plaintext(), err)
+		}
+	}
+}

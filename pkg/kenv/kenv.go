@@ -37,6 +37,21 @@ type Setup struct {
 	Attrs map[string]any
 	// Order is the kinds of master keys to try before all others.
 	Order []string
+
+	trial *config.Config // stands for the file at its Path
+}
+
+// WithConfig returns a Setup for which the file at c.Path holds c, whatever it holds.
+func (s Setup) WithConfig(c *config.Config) Setup {
+	s.trial = c
+	return s
+}
+
+func (s Setup) load(path string) (*config.Config, error) {
+	if s.trial != nil && s.trial.Path == path {
+		return s.trial, nil
+	}
+	return config.Load(path)
 }
 
 // A Source is a text to encrypt or decrypt.
@@ -64,7 +79,7 @@ func (s Setup) rule(name string) (c *config.Config, r *config.Rule, missing erro
 	if path == "" {
 		return nil, nil, nil, nil
 	}
-	if c, err = config.Load(path); err != nil {
+	if c, err = s.load(path); err != nil {
 		return nil, nil, nil, err
 	}
 	if name == "" {
@@ -75,6 +90,19 @@ func (s Setup) rule(name string) (c *config.Config, r *config.Rule, missing erro
 		return c, nil, err, nil
 	}
 	return c, r, nil, err
+}
+
+// ConfigHere returns the config in force for files in the working directory, nil if
+// there is none.
+func (s Setup) ConfigHere() (*config.Config, error) {
+	path := s.Config
+	if path == "" {
+		var err error
+		if path, err = config.Find("x"); err != nil || path == "" {
+			return nil, err
+		}
+	}
+	return s.load(path)
 }
 
 // named returns a context in which providers know the keys that the config in force

@@ -11,6 +11,9 @@ import (
 	"github.com/kenvhq/kenv/pkg/keys"
 )
 
+// ErrBeingEdited is the error of LockForEdit for a file that somebody else edits.
+var ErrBeingEdited = errors.New("somebody else is editing it just now")
+
 // OpenForEdit opens a file whose plaintext is to be changed and handed to Resealed.
 func (s Setup) OpenForEdit(ctx context.Context, src Source) (*envelope.File, error) {
 	return s.open(ctx, src, envelope.OpenOptions{ForReuse: true})
@@ -43,6 +46,23 @@ func (s Setup) Resealed(old *envelope.File, name string, plaintext []byte, accep
 	}
 	out.Data, out.Rung = sealed.Data, sealed.Rung
 	return out, nil
+}
+
+// Rescue encrypts any text, as a binary file, for those who can read a file: what an
+// edit of it left that it cannot become.
+func (s Setup) Rescue(old *envelope.File, text []byte) ([]byte, error) {
+	sealed, err := old.Rescue(text, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	return sealed.Data, nil
+}
+
+// CheckEncrypt returns the error that encrypting a file of that name would end with
+// for want of a rule or keys, before anybody has taken trouble over its content.
+func (s Setup) CheckEncrypt(name string, o EncryptOptions) error {
+	_, err := s.policy(name, o)
+	return err
 }
 
 // difference returns the names of keys that a rule has and a file lacks, and of those

@@ -17,6 +17,10 @@ type RotateOptions struct {
 	Add    []string // names of keys to encrypt for as well, in the first group
 	Remove []string // names of keys to encrypt for no longer
 
+	AddGroup    []string // names of the keys of a new group
+	DeleteGroup int      // which group goes, from 1; 0 is none
+	Threshold   *int     // how many groups are needed; nil leaves it as it is
+
 	AcceptRecipients bool // keys of the file that its rule does not name
 }
 
@@ -39,7 +43,11 @@ func (s Setup) Rotate(ctx context.Context, src Source, o RotateOptions) (*Encryp
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.reseal(ctx, old, envelope.Policy{Groups: groups, Threshold: old.Meta.ShamirThreshold})
+	policy := envelope.Policy{Groups: groups, Threshold: old.Meta.ShamirThreshold}
+	if o.Threshold != nil {
+		policy.Threshold = *o.Threshold
+	}
+	out, err := s.reseal(ctx, old, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -73,11 +81,11 @@ func (s Setup) reseal(ctx context.Context, old *envelope.File, p envelope.Policy
 // rule names are taken from it: what it says of how to reach them counts, and to
 // what an alias leads is not for a file to say.
 func (s Setup) rotated(m *envelope.Metadata, c *config.Config, rule *config.Rule, o RotateOptions) ([][]keys.MasterKey, error) {
-	var added, removed []keys.MasterKey
+	var added, removed, more []keys.MasterKey
 	for _, list := range []struct {
 		names []string
 		keys  *[]keys.MasterKey
-	}{{o.Add, &added}, {o.Remove, &removed}} {
+	}{{o.Add, &added}, {o.Remove, &removed}, {o.AddGroup, &more}} {
 		for _, name := range list.names {
 			k, err := s.make(name, nil)
 			if err != nil {
@@ -99,8 +107,14 @@ func (s Setup) rotated(m *envelope.Metadata, c *config.Config, rule *config.Rule
 	used := make([]bool, len(removed))
 	var others []string
 	var out [][]keys.MasterKey
+	if o.DeleteGroup > len(m.Groups) {
+		return nil, fmt.Errorf("it has no key group %d: they are numbered from 0 to %d", o.DeleteGroup-1, len(m.Groups)-1)
+	}
 	for i, g := range m.Groups {
 		var group []keys.MasterKey
+		if i == o.DeleteGroup-1 {
+			continue
+		}
 		for _, e := range g {
 			own, err := s.Keys.FromEntry(e)
 			if err != nil {
@@ -128,6 +142,12 @@ func (s Setup) rotated(m *envelope.Metadata, c *config.Config, rule *config.Rule
 			return nil, fmt.Errorf("%w: no key is left in key group %d", ErrNoKeys, i+1)
 		}
 		out = append(out, group)
+	}
+	if len(more) > 0 {
+		out = append(out, more)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: it has no other key group", ErrNoKeys)
 	}
 	for i := range removed {
 		if !used[i] {

@@ -24,7 +24,7 @@ func (s Setup) EncryptedFiles(paths []string) (files []string, err error) {
 		}
 		c, ok := configs[path]
 		if !ok {
-			if c, err = config.Load(path); err != nil {
+			if c, err = s.load(path); err != nil {
 				return false, err
 			}
 			configs[path] = c

@@ -56,6 +56,20 @@ func (s Setup) keyChanges(src Source) (*KeyChanges, envelope.Policy, error) {
 	return changes, p, err
 }
 
+// IsEncrypted reports whether a file has the metadata of an encrypted one. Nothing is
+// verified.
+func (s Setup) IsEncrypted(src Source) (bool, error) {
+	m, err := s.inspect(src)
+	var syntax *doc.SyntaxError
+	switch {
+	case err == nil:
+		return m.MAC != "" && m.Version != "", nil
+	case errors.Is(err, ErrNotEncrypted), errors.As(err, &syntax):
+		return false, nil
+	}
+	return false, err
+}
+
 // inspect reads the metadata of an encrypted file.
 func (s Setup) inspect(src Source) (*envelope.Metadata, error) {
 	format := src.Format

@@ -64,6 +64,14 @@ type Prober interface {
 	Probe(ctx context.Context, e Entry) Finding
 }
 
+// A Publisher is a master key with a public half that a config can hold, so that
+// wrapping asks nobody and takes no rights.
+type Publisher interface {
+	// PublicKey fetches the public half, in PEM (a SubjectPublicKeyInfo of RFC 5280).
+	// It is an error if the key has none.
+	PublicKey(ctx context.Context) (string, error)
+}
+
 // The states of a Finding.
 const (
 	OK      = "ok"

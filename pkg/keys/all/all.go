@@ -6,6 +6,7 @@ package all
 import (
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
+	"github.com/kenvhq/kenv/pkg/keys/pgp"
 )
 
 // Table returns the providers, local ones first. Making it costs nothing: each
@@ -13,5 +14,6 @@ import (
 func Table(env keys.Env) keys.Table {
 	return keys.Table{
 		age.Provider(env),
+		pgp.Provider(env),
 	}
 }

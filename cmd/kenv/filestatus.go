@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/kenvhq/kenv/pkg/kenv"
+	"github.com/spf13/cobra"
+)
+
+func newFileStatus(p *process) *cobra.Command {
+	var inputType string
+	cmd := &cobra.Command{
+		Use:   "filestatus FILE",
+		Short: "Say whether a file is encrypted, as sops does",
+		Long: `Print {"encrypted":true} or {"encrypted":false}. Nothing is verified, and no key
+is needed.`,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if len(files) != 1 {
+				return misused(cmd, "name one file")
+			}
+			j := &job{name: files[0], source: kenv.Source{Name: files[0]}}
+			if inputType != "" {
+				f, err := kenv.FormatNamed(inputType)
+				if err != nil {
+					return misused(cmd, "--input-type: %w", err)
+				}
+				j.source.Format = f
+			}
+			if err := j.read(p.ui); err != nil {
+				return err
+			}
+			is, err := p.setup().IsEncrypted(j.source)
+			if err != nil {
+				return j.about(err)
+			}
+			if is {
+				return p.ui.printf(`{"encrypted":true}`)
+			}
+			return p.ui.printf(`{"encrypted":false}`)
+		},
+	}
+	cmd.Flags().StringVar(&inputType, "input-type", "", "the `format` of the file: "+formatWords())
+	return cmd
+}
+
+// The errors for which sops has exit codes of their own.
+var (
+	errUnchanged = errors.New("nothing changed")
+	errEditor    = errors.New("the editor failed")
+)
