@@ -11,6 +11,8 @@ import (
 
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
+	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
+	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -75,6 +77,60 @@ func TestReadmeTour(t *testing.T) {
 	}
 }
 
+// What docs/hsm.md shows can be typed, up to opening a file without kenv.
+func TestHSMTour(t *testing.T) {
+	const module = "/usr/lib/softhsm/libsofthsm2.so" // as the page has it, for Debian
+	if _, err := os.Stat(module); pkcs11.Available() != nil || !hsmtest.Available() || err != nil && os.Getenv("CI") != "true" {
+		t.Skip("SoftHSM is not installed, or this kenv has no PKCS#11")
+	}
+	part := func(title string) string {
+		_, text, _ := strings.Cut(page(t, "docs/hsm.md"), "\n## "+title+"\n")
+		text, _, _ = strings.Cut(text, "\n## ")
+		return strings.Join(fences(text, "sh"), "\n")
+	}
+	dir := t.TempDir()
+	project := filepath.Join(dir, "project")
+	if err := os.Mkdir(project, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	byHand := part("Without kenv")
+	for tool, stand := range map[string]string{
+		"age":        `exec age-stand-in "$@"`,
+		"age-keygen": `case $1 in -o) kenv keys generate -o "$2" ;; -y) sed -n 's/^# public key: //p' "$2" ;; esac`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, tool), []byte("#!/bin/sh\n"+stand+"\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tool := range []string{"base64", "od", "openssl", "sops"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatal(err)
+			}
+			byHand = "echo left out: " + tool
+		}
+	}
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", part("Try it with SoftHSM")+"\necho BY HAND\n"+byHand)
+	cmd.Dir = project
+	cmd.Env = []string{"HOME=" + dir, "PATH=" + dir + string(filepath.ListSeparator) + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	tour, last, _ := strings.Cut(string(out), "\nBY HAND\n")
+	for _, want := range []string{"token \"demo\"", "pkcs11:token=demo;object=kenv;id=%", " works\npassword: hunter2"} {
+		if !strings.Contains(tour, want) {
+			t.Errorf("the tour does not say %q, but\n%s", want, out)
+		}
+	}
+	if strings.HasPrefix(last, "left out") {
+		t.Skip(last)
+	}
+	if !strings.HasSuffix(last, "password: hunter2\n") {
+		t.Errorf("the file was not opened by hand:\n%s", out)
+	}
+}
+
 // The commands and flags in the docs exist.
 func TestDocsCommands(t *testing.T) {
 	root := newRoot(&process{table: all.Table(keys.Env{})})
@@ -97,7 +153,7 @@ func TestDocsCommands(t *testing.T) {
 	flag := regexp.MustCompile(`^--[a-z]`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
-	for _, name := range []string{"README.md", "docs/architecture.md", "docs/configuration.md", "docs/format.md"} {
+	for _, name := range []string{"README.md", "docs/architecture.md", "docs/configuration.md", "docs/format.md", "docs/hsm.md"} {
 		text := page(t, name)
 		var snippets []string
 		for _, block := range fences(text, "sh") {

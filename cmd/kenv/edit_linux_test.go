@@ -22,6 +22,7 @@ type desk struct {
 	runtime string // $XDG_RUNTIME_DIR, in memory
 	env     []string
 	kenv    string
+	shown   string // what the terminal has said
 }
 
 const before = "password: old-value # a comment\nlist: [1, 2]\n"
@@ -87,18 +88,18 @@ func (d *desk) edit(script string) (cmd *exec.Cmd, control *os.File) {
 	return cmd, control
 }
 
-// wait reads the terminal until it says something.
+// wait reads the terminal until it has said something, at any time.
 func (d *desk) wait(control *os.File, want string) (shown string) {
 	d.t.Helper()
-	control.SetReadDeadline(time.Now().Add(20 * time.Second))
-	for chunk := make([]byte, 1024); !strings.Contains(shown, want); {
+	control.SetReadDeadline(time.Now().Add(60 * time.Second))
+	for chunk := make([]byte, 1024); !strings.Contains(d.shown, want); {
 		n, err := control.Read(chunk)
-		shown += string(chunk[:n])
+		d.shown += string(chunk[:n])
 		if err != nil {
-			d.t.Fatalf("the terminal does not say %q: %v; %q", want, err, shown)
+			d.t.Fatalf("the terminal does not say %q: %v; %q", want, err, d.shown)
 		}
 	}
-	return shown
+	return d.shown
 }
 
 // secretFree searches everything that is on a disk, and after the end also what is
@@ -137,21 +138,21 @@ const writes = `sed s/old-value/new-value/ "$1" >"$1.new" && mv "$1.new" "$1"; c
 func TestEditEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		editor string
-		end    func(t *testing.T, cmd *exec.Cmd, control *os.File)
+		end    func(d *desk, cmd *exec.Cmd, control *os.File)
 		code   int
 	}{
 		"SIGTERM":         {writes + "exec sleep 60", signalTo(syscall.SIGTERM), 143},
 		"SIGHUP":          {writes + "exec sleep 60", signalTo(syscall.SIGHUP), 129},
-		"terminal closed": {writes + "exec sleep 60", func(_ *testing.T, _ *exec.Cmd, control *os.File) { control.Close() }, 129},
+		"terminal closed": {writes + "exec sleep 60", func(_ *desk, _ *exec.Cmd, control *os.File) { control.Close() }, 129},
 		"stubborn editor": {writes + "trap '' TERM HUP; sleep 60 & wait; wait", signalTo(syscall.SIGTERM), 143},
-		"interrupted":     {writes + "exec sleep 60", func(t *testing.T, _ *exec.Cmd, control *os.File) { control.Write([]byte{3}) }, 1},
-		"editor killed":   {writes + "kill -9 $$", func(*testing.T, *exec.Cmd, *os.File) {}, 1},
-		"at the question": {writes + `echo '[' >>"$1"`, func(t *testing.T, cmd *exec.Cmd, control *os.File) {
-			(&desk{t: t}).wait(control, "again?")
+		"interrupted":     {writes + "exec sleep 60", func(_ *desk, _ *exec.Cmd, control *os.File) { control.Write([]byte{3}) }, 1},
+		"editor killed":   {writes + "kill -9 $$", func(*desk, *exec.Cmd, *os.File) {}, 1},
+		"at the question": {writes + `echo '[' >>"$1"`, func(d *desk, _ *exec.Cmd, control *os.File) {
+			d.wait(control, "again?")
 			control.Write([]byte{3})
 		}, 130},
-		"no to the question": {writes + `echo '[' >>"$1"`, func(t *testing.T, cmd *exec.Cmd, control *os.File) {
-			(&desk{t: t}).wait(control, "again?")
+		"no to the question": {writes + `echo '[' >>"$1"`, func(d *desk, _ *exec.Cmd, control *os.File) {
+			d.wait(control, "again?")
 			control.Write([]byte("n\n"))
 		}, 1},
 	} {
@@ -164,7 +165,7 @@ func TestEditEnds(t *testing.T) {
 				t.Error("the plaintext is not where it should be")
 			}
 			d.secretFree(d.dir)
-			c.end(t, cmd, control)
+			c.end(d, cmd, control)
 			go func() {
 				for chunk := make([]byte, 1024); ; {
 					if _, err := control.Read(chunk); err != nil {
@@ -193,10 +194,10 @@ func TestEditEnds(t *testing.T) {
 	}
 }
 
-func signalTo(s syscall.Signal) func(*testing.T, *exec.Cmd, *os.File) {
-	return func(t *testing.T, cmd *exec.Cmd, _ *os.File) {
+func signalTo(s syscall.Signal) func(*desk, *exec.Cmd, *os.File) {
+	return func(d *desk, cmd *exec.Cmd, _ *os.File) {
 		if err := cmd.Process.Signal(s); err != nil {
-			t.Error(err)
+			d.t.Error(err)
 		}
 	}
 }
@@ -212,7 +213,7 @@ func TestEditKilled(t *testing.T) {
 	if len(d.left()) != 1 {
 		t.Fatalf("left behind: %q, want one directory", d.left())
 	}
-	cmd, control = d.edit("true")
+	cmd, _ = d.edit("true")
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}

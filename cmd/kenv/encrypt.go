@@ -223,10 +223,23 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 		as = " as one text, since its data does not fit sops's model,"
 	}
 	p.ui.notef("%s: encrypted%s for %s", j.name, as, audience(out))
+	if o.previous == "" && hasNoSpare(p.table, out) {
+		p.ui.notef("%s: one key alone can decrypt it, and if that is lost, so is the file; name a second one in the rule or with --key", j.name)
+	}
 	if j.to == "" && j.name != stdinName {
 		p.ui.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
 	}
 	return nil
+}
+
+// hasNoSpare reports whether a file is lost together with one key. Keys that a service
+// keeps are the service's to look after.
+func hasNoSpare(table keys.Table, e *kenv.Encrypted) bool {
+	if len(e.Recipients) != 1 || len(e.Recipients[0]) != 1 {
+		return false
+	}
+	row, ok := table.Provider(kindOf(table, keys.Spec{Name: e.Recipients[0][0]}))
+	return ok && !row.Remote
 }
 
 // orWhole adds to an error about a file's syntax that the file can be encrypted

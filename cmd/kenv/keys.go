@@ -7,12 +7,37 @@ import (
 )
 
 func newKeys(p *process) *cobra.Command {
+	var o keysListOptions
 	cmd := &cobra.Command{
-		Use:   "keys COMMAND",
-		Short: "Make keys",
-		Args:  subcommandOnly,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "keys [flags] FILE…",
+		Short: "Show who can decrypt files, or change it",
+		Long: `Show the master keys of encrypted files: who can decrypt what. Of a directory, all
+encrypted files below it are meant that a rule covers.
+
+This takes no key and asks nobody. So nothing is verified: what is shown is what the
+file says, and only decrypting tells whether it was changed. --online asks each key,
+or the service behind it, whether it can be used from here. No passphrase or PIN is
+asked for, and no plugin is started.
+
+Exit codes: 0 done, 1 a file cannot be read or is not encrypted, 2 wrong usage,
+4 a file is damaged.`,
+		Example: `  kenv keys secrets.yaml
+  kenv keys --online prod/*.yaml
+  kenv keys --json . | jq -r '.[].keys[].name'
+  kenv keys generate -o ~/.config/kenv/age/keys.txt`,
+		Args: keysArguments,
+		RunE: func(cmd *cobra.Command, files []string) error {
+			switch {
+			case len(files) == 0 && cmd.Flags().NFlag() == 0:
+				return cmd.Help()
+			case len(files) == 0:
+				return misused(cmd, "name a file; - is standard input")
+			}
+			return runKeysList(cmd.Context(), p, o, files)
+		},
 	}
+	cmd.Flags().BoolVar(&o.online, "online", false, "ask each key whether it can be used")
+	cmd.Flags().BoolVar(&o.json, "json", false, "print JSON, with all names whole")
 	cmd.AddCommand(newKeysGenerate(p), newKeysAdd(p), newKeysRemove(p))
 	return cmd
 }

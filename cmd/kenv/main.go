@@ -63,11 +63,13 @@ failure, 5 a check or a policy objects.`,
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().StringVar(&p.config, "config", "", "the config `file` to go by (KENV_CONFIG, SOPS_CONFIG)")
 	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
+	p.addSetting(root, "pkcs11_module", "pkcs11-module", "the PKCS#11 module of an HSM, a `library` (KENV_PKCS11_MODULE)")
+	p.addSetting(root, "pkcs11_pin_file", "pin-file", "`file` with the PIN of an HSM (KENV_PKCS11_PIN_FILE)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
-		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newGroups(p), newFileStatus(p),
-		newVersion(p), newCompletion(p),
+		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGroups(p), newFileStatus(p),
+		newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())
 	return root

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,7 +23,8 @@ type process struct {
 	ui     *ui
 	env    keys.Env
 	table  keys.Table
-	config string // as given by flag
+	tables func(keys.Env) keys.Table // makes table
+	config string                    // as given by flag
 
 	flagged  map[string]*string // the user's settings, those that are flags
 	warned   sync.Once
@@ -53,7 +55,8 @@ func newProcess() *process {
 		}
 		return config.User(filepath.Join(p.env.ConfigDir, config.UserName))
 	})
-	p.table = all.Table(p.env)
+	p.tables = all.Table
+	p.table = p.tables(p.env)
 	p.listen()
 	return p
 }
@@ -143,6 +146,14 @@ func (p *process) uninterrupted(write func() error) error {
 	p.busy.Lock()
 	defer p.busy.Unlock()
 	return write()
+}
+
+// askingNobody is a table of keys that ask nobody anything and start no plugin.
+func (p *process) askingNobody() keys.Table {
+	env := p.env
+	env.AllowPlugins = false
+	env.Prompt = func(context.Context, string) ([]byte, error) { return nil, keys.ErrNoTerminal }
+	return p.tables(env)
 }
 
 // setup is what pkg/kenv needs. It is made when flags have been read.

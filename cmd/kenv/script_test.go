@@ -11,6 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/keys/age"
+	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
+	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -18,7 +22,8 @@ var update = flag.Bool("update", false, "rewrite what cmp finds different in the
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"kenv": func() { os.Exit(Main(context.Background(), os.Args[1:])) },
+		"kenv":         func() { os.Exit(Main(context.Background(), os.Args[1:])) },
+		"age-stand-in": ageStandIn,
 		// As if a link of that name had been called; the real sops is on the PATH, too.
 		"kenv-named-sops": func() {
 			os.Args[0] = "sops"
@@ -27,14 +32,33 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// ageStandIn does age -a -r RECIPIENT FILE.
+func ageStandIn() {
+	data, err := os.ReadFile(os.Args[4])
+	if err != nil || os.Args[1] != "-a" || os.Args[2] != "-r" {
+		panic(err)
+	}
+	k, _, err := age.Provider(keys.Env{}).Parse(keys.Spec{Name: os.Args[3]})
+	if err != nil {
+		panic(err)
+	}
+	e, err := k.Wrap(context.Background(), data)
+	if err != nil {
+		panic(err)
+	}
+	os.Stdout.WriteString(e.Field("enc"))
+}
+
 // TestScript runs testdata/script. To the commands of testscript they add
 //
 //	status N COMMAND ARG…   run a command that must end with exit code N
 //	mode OCTAL FILE…        the files' permissions must be these
 //	recipient NAME FILE     set the variable NAME to the public key of an identity file
 //	swap OLD NEW FILE       replace the one place in FILE that says OLD
+//	hsm                     make a SoftHSM token, and set the variables to use it
 //
-// and the condition [root].
+// and the conditions [root], [pkcs11] for a kenv that can load PKCS#11 modules, and
+// [hsm] for one that has SoftHSM to load.
 func TestScript(t *testing.T) {
 	// sops may be where go install puts it.
 	if out, err := exec.Command("go", "env", "GOPATH").Output(); err == nil {
@@ -43,6 +67,9 @@ func TestScript(t *testing.T) {
 	}
 	if _, err := exec.LookPath("sops"); err != nil && os.Getenv("CI") == "true" {
 		t.Fatal("sops is not installed: go install github.com/getsops/sops/v3/cmd/sops@v3.13.3")
+	}
+	if pkcs11.Available() == nil && !hsmtest.Available() && os.Getenv("CI") == "true" {
+		t.Fatal(hsmtest.ErrMissing)
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
@@ -57,8 +84,13 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "root" {
+			switch cond {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "pkcs11":
+				return pkcs11.Available() == nil, nil
+			case "hsm":
+				return pkcs11.Available() == nil && hsmtest.Available(), nil
 			}
 			return false, errors.New("unknown condition " + cond)
 		},
@@ -67,6 +99,7 @@ func TestScript(t *testing.T) {
 			"mode":      cmdMode,
 			"swap":      cmdSwap,
 			"recipient": cmdRecipient,
+			"hsm":       cmdHSM,
 		},
 	})
 }
@@ -114,6 +147,18 @@ func cmdSwap(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s says %q %d times, want once", args[2], args[0], n)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(strings.Replace(text, args[0], args[1], 1)), 0o600))
+}
+
+func cmdHSM(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: hsm")
+	}
+	token, err := hsmtest.Make(ts.MkAbs(".hsm"), "kenv-test")
+	ts.Check(err)
+	for _, variable := range token.Env {
+		name, value, _ := strings.Cut(variable, "=")
+		ts.Setenv(name, value)
+	}
 }
 
 func cmdRecipient(ts *testscript.TestScript, neg bool, args []string) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/fatih/color"
@@ -62,8 +64,12 @@ func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // paint colours a word of a message, on a terminal whose user wants that.
 func (u *ui) paint(word string, attributes ...color.Attribute) string {
+	return paintOn(u.stderr, word, attributes...)
+}
+
+func paintOn(f *os.File, word string, attributes ...color.Attribute) string {
 	c := color.New(attributes...)
-	if os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(u.stderr) {
+	if os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(f) {
 		c.EnableColor()
 	} else {
 		c.DisableColor()
@@ -82,6 +88,77 @@ func (u *ui) print(data []byte) error {
 // printf writes a line of words that are a command's result.
 func (u *ui) printf(format string, args ...any) error {
 	return u.print([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+// json writes a value as JSON, in which nothing can move a terminal's cursor.
+func (u *ui) json(v any) error {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("cannot write JSON: %w", err)
+	}
+	var safe []byte
+	for _, r := range b.String() {
+		if !dangerous(r) {
+			safe = utf8.AppendRune(safe, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) { // within a string, as JSON has no such characters elsewhere
+			safe = fmt.Appendf(safe, `\u%04x`, unit)
+		}
+	}
+	return u.print(safe)
+}
+
+// table writes rows below a header, in columns. A column without any text is left out.
+func (u *ui) table(header []string, rows [][]string) error {
+	var widths []int
+	cells := make([][]string, len(rows)+1)
+	for i, row := range append([][]string{header}, rows...) {
+		for col, text := range row {
+			cells[i] = append(cells[i], oneLine(text))
+			if i == 0 {
+				widths = append(widths, 0)
+			} else if text != "" {
+				widths[col] = max(widths[col], utf8.RuneCountInString(header[col]), utf8.RuneCountInString(cells[i][col]))
+			}
+		}
+	}
+	var b strings.Builder
+	for _, row := range cells {
+		line := ""
+		for col, cell := range row {
+			if widths[col] > 0 {
+				line += fmt.Sprintf("%-*s  ", widths[col], cell)
+			}
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	return u.print([]byte(b.String()))
+}
+
+// findings writes what a look at the set-up brought up, each in a line.
+func (u *ui) findings(list []keys.Finding) error {
+	var b strings.Builder
+	for _, f := range list {
+		word, colour := "missing", color.FgRed
+		switch f.State {
+		case keys.OK:
+			word, colour = "ok", color.FgGreen
+		case keys.Note:
+			word, colour = "note", color.FgCyan
+		case keys.Warning:
+			word, colour = "warn", color.FgYellow
+		}
+		word = paintOn(u.stdout, fmt.Sprintf("%-8s", word), colour)
+		fmt.Fprintf(&b, "%s %s: %s\n", word, oneLine(keys.Short(f.What)), oneLine(f.Detail))
+		if f.Hint != "" {
+			fmt.Fprintf(&b, "%9s%s %s\n", "", paintOn(u.stdout, "hint:", color.FgCyan), oneLine(f.Hint))
+		}
+	}
+	return u.print([]byte(b.String()))
 }
 
 // sayf writes a line of words, whoever reads them.
@@ -203,9 +280,6 @@ func (u *ui) restoreTerminal() {
 // that reorder text, and bytes that are no text are shown as \x1b or \u202e. Line
 // feeds and tabs stay.
 func escape(s string) string {
-	dangerous := func(r rune) bool {
-		return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) || r == utf8.RuneError
-	}
 	if !strings.ContainsFunc(s, dangerous) {
 		return s
 	}
@@ -223,6 +297,15 @@ func escape(s string) string {
 		}
 	}
 	return b.String()
+}
+
+func dangerous(r rune) bool {
+	return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) || r == utf8.RuneError
+}
+
+// oneLine is escape for text that has its place in a line.
+func oneLine(s string) string {
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(escape(s))
 }
 
 // quote spells a file's name for a shell.

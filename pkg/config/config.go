@@ -131,6 +131,10 @@ func (e *NoRuleError) Error() string {
 	return b.String()
 }
 
+// Fault returns why no file that the rule covers can be encrypted, or nil. Only a
+// config that sops reads as well has such rules; see Load.
+func (r *Rule) Fault() error { return r.fault }
+
 // String says where a rule stands and which files it covers, in one line.
 func (r *Rule) String() string {
 	var parts []string

@@ -68,6 +68,8 @@ func Provider(env keys.Env) keys.Provider {
 		Flag:  "age",
 		Env:   "SOPS_AGE_RECIPIENTS",
 		Forms: []string{"age1…", "ssh-ed25519 …", "ssh-rsa …"},
+
+		Examine: r.examine,
 	}
 }
 

@@ -33,6 +33,9 @@ type place struct {
 	ssh  bool   // there may be nothing but an ssh key
 	path string // of a file
 	each bool   // the text depends on the recipient that is asked for
+
+	named bool // a variable names the file, so that it should be there
+	usual bool // of a file that is made for something else than age
 	// read returns the text there; err says why there is none.
 	read func(ctx context.Context, recipient string) (text []byte, err error)
 
@@ -69,7 +72,7 @@ func places(env keys.Env) []*place {
 	if env.HomeDir != "" {
 		for _, name := range []string{"id_ed25519", "id_rsa"} {
 			path := filepath.Join(env.HomeDir, ".ssh", name)
-			l.file(display(path, env), path, sshOnly)
+			l.file(display(path, env), path, sshOnly).usual = true
 		}
 	}
 	return l.list
@@ -99,14 +102,16 @@ func (l *placeList) variable(name string) {
 	}})
 }
 
-func (l *placeList) file(name, path string, ssh bool) {
+func (l *placeList) file(name, path string, ssh bool) *place {
 	cost := native
 	if ssh {
 		cost = viaSSH
 	}
-	l.add(&place{name: name, rank: cost, ssh: ssh, path: path, read: func(context.Context, string) ([]byte, error) {
+	p := &place{name: name, rank: cost, ssh: ssh, path: path, read: func(context.Context, string) ([]byte, error) {
 		return readFile(path)
-	}})
+	}}
+	l.add(p)
+	return p
 }
 
 // files adds the files that a variable names.
@@ -116,7 +121,7 @@ func (l *placeList) files(name string, paths []string, ssh bool) {
 		l.unset(name, ssh)
 	}
 	for _, path := range paths {
-		l.file(name+" "+display(path, l.env), path, ssh)
+		l.file(name+" "+display(path, l.env), path, ssh).named = true
 	}
 }
 

@@ -366,6 +366,9 @@ func TestWrapRefusals(t *testing.T) {
 	ring.write("gpg.conf", "encrypt-to "+other+"\nhidden-encrypt-to "+other+"\ndefault-recipient "+other+"\ngroup 0x"+fp+"="+other+
 		"\ncomment x\nthrow-keyids\nverbose\nuse-embedded-filename\npinentry-mode loopback\n", 0o600)
 	dataKey, e = ring.wrap(fp)
+	if enc := e.Field("enc"); strings.Contains(enc, "Comment") {
+		t.Errorf("a comment is in the armor:\n%s", enc)
+	}
 	list := exec.Command("gpg", "--homedir", ring.home, "--batch", "--list-packets", "--list-only")
 	list.Stdin = strings.NewReader(e.Field("enc"))
 	packets, err := list.CombinedOutput()

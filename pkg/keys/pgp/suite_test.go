@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/keystest"
@@ -59,11 +60,26 @@ func newKeyring(t *testing.T) *keyring {
 	return k
 }
 
+// killAgent ends the agent and waits until it has taken away its socket: before that
+// it takes requests and does not answer them.
 func (k *keyring) killAgent() {
 	k.t.Helper()
-	if out, err := exec.Command("gpgconf", "--homedir", k.home, "--kill", "all").CombinedOutput(); err != nil {
-		k.t.Errorf("gpgconf --kill all: %v: %s", err, out)
+	conf := func(args ...string) string {
+		out, err := exec.Command("gpgconf", append([]string{"--homedir", k.home}, args...)...).CombinedOutput()
+		if err != nil {
+			k.t.Errorf("gpgconf %q: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
 	}
+	socket := conf("--list-dirs", "agent-socket")
+	conf("--kill", "all")
+	for range 250 {
+		if _, err := os.Stat(socket); err != nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	k.t.Errorf("the agent does not take away %s", socket)
 }
 
 func (k *keyring) env(kv ...string) keys.Env {
