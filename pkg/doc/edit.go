@@ -78,8 +78,11 @@ func (e *AliasError) Error() string {
 // ReadText reads a plaintext to change it.
 func ReadText(f Format, src []byte) (*Text, error) {
 	e, ok := f.(editor)
-	if _, binary := f.(Binary); binary || !ok {
-		return nil, fmt.Errorf("nothing in a %s file can be read or changed by its path", f.Name())
+	if _, binary := f.(Binary); binary {
+		return nil, errors.New("nothing in a binary file can be changed by its path")
+	}
+	if !ok {
+		return nil, fmt.Errorf("%s files cannot be changed in place yet", f.Name())
 	}
 	if isUTF16(src) {
 		return nil, errors.New("UTF-16 text cannot be changed in place")

@@ -21,7 +21,7 @@ func Get(f *envelope.File, path Path, format doc.Format) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case format == nil && n.Kind == doc.Scalar:
-		return []byte(text.PlainText(n)), nil
+		return plain(text, n), nil
 	case format == nil:
 		format = f.Format
 	}
@@ -33,7 +33,9 @@ func Get(f *envelope.File, path Path, format doc.Format) ([]byte, error) {
 			return doc.EnvLines(n.Items)
 		}
 	}
-	text.ExactNumbers(n)
+	if text != nil {
+		text.ExactNumbers(n)
+	}
 	return emit([]*doc.Node{n}, format)
 }
 
@@ -46,14 +48,23 @@ func GetRaw(f *envelope.File, path Path) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []byte(text.PlainText(n)), nil
+	return plain(text, n), nil
 }
 
-// value returns the node at a path of the plaintext.
+func plain(text *doc.Text, n *doc.Node) []byte {
+	if text == nil {
+		return []byte(doc.PlainText(n))
+	}
+	return []byte(text.PlainText(n))
+}
+
+// value returns the node at a path of the plaintext. The text is nil for one that cannot
+// be read as such, of which only the data is known.
 func value(f *envelope.File, path Path) (*doc.Text, *doc.Node, error) {
 	text, err := doc.ReadText(f.Format, f.Plaintext())
 	if err != nil {
-		return nil, nil, err
+		n, err := find(f, path)
+		return nil, n, err
 	}
 	root := text.Roots[0]
 	_, dotenv := f.Format.(doc.Dotenv)

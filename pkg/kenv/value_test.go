@@ -75,10 +75,7 @@ func gone(a, b []byte) (less, more int) {
 // the value, and its lines are the old ones but for those that changed in the plaintext
 // too, and the integrity lines.
 func TestSetLaw(t *testing.T) {
-	few := 2
-	if testing.Short() {
-		few = 1
-	}
+	const few = 1
 	s, recipient := newSetup(t)
 	for _, f := range []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}} {
 		t.Run(f.Name(), func(t *testing.T) {
@@ -186,6 +183,36 @@ func TestSetLaw(t *testing.T) {
 				t.Errorf("%d of %d changes are refused", refused, tried)
 			}
 		})
+	}
+}
+
+// What cannot be changed in place can be read all the same.
+func TestGetUTF16(t *testing.T) {
+	text := "\xFF\xFE"
+	for _, c := range "a: {b: 7}\n" {
+		text += string([]byte{byte(c), 0})
+	}
+	s, recipient := newSetup(t)
+	source := kenv.Source{Data: []byte(text), Format: doc.YAML{}}
+	sealed, err := s.Encrypt(t.Context(), source, kenv.EncryptOptions{Keys: []string{recipient}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Data = sealed.Data
+	f, err := s.Open(t.Context(), source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Wipe()
+	path := kenv.Path{{Key: "a"}, {Key: "b"}}
+	if got, err := kenv.Get(f, path, nil); err != nil || string(got) != "7" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := kenv.GetRaw(f, path); err != nil || string(got) != "7" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := s.Set(t.Context(), source, path, doc.StringValue("x"), kenv.ChangeOptions{}); err == nil {
+		t.Error("UTF-16 was changed")
 	}
 }
 
