@@ -66,8 +66,9 @@ func (d *Document) comma(from, to int, comments bool) (at, comment int) {
 	return at, 0
 }
 
-// addInBrackets returns the edits that put one more item behind those of n.
-func (d *Document) addInBrackets(n *Node, item string, comments bool) []Edit {
+// addInBrackets returns the edits that put one more item behind those of n. Blank is what
+// stands behind a comma, where no other item shows it.
+func (d *Document) addInBrackets(n *Node, item, blank string, comments bool) []Edit {
 	list, closing := items(n), n.Span.End-1
 	if len(list) == 0 {
 		at := n.Span.Start + 1
@@ -85,7 +86,7 @@ func (d *Document) addInBrackets(n *Node, item string, comments bool) []Edit {
 			gap = gap[i+1:]
 		}
 	} else if !strings.Contains(gap, "\n") {
-		gap = " "
+		gap = blank
 	}
 	if i := strings.LastIndexByte(gap, '\n'); i >= 0 {
 		indent := gap[i+1:]

@@ -56,6 +56,14 @@ func (d *Document) lineIndent(i int) string {
 	return line[:len(line)-len(strings.TrimLeft(line, " \t"))]
 }
 
+// blank is what stands behind a comma on a line.
+func (s jsonStyle) blank() string {
+	if s.colon == ":" {
+		return ""
+	}
+	return " "
+}
+
 // write writes a value of which the first line is indented by pad.
 func (s jsonStyle) write(b *strings.Builder, v *Document, n *Node, pad string) {
 	if n.Kind == Scalar {
@@ -74,10 +82,7 @@ func (s jsonStyle) write(b *strings.Builder, v *Document, n *Node, pad string) {
 	for i, c := range n.Items {
 		switch {
 		case i > 0 && !s.lines:
-			b.WriteByte(',')
-			if s.colon != ":" {
-				b.WriteByte(' ')
-			}
+			b.WriteString("," + s.blank())
 		case i > 0:
 			b.WriteByte(',')
 		}
@@ -129,7 +134,7 @@ func (JSON) insert(d *Document, at []*Node, key string, v *Document) iter.Seq[[]
 	} else {
 		s.write(&b, v, v.Roots[0], pad)
 	}
-	return one(d.addInBrackets(n, b.String(), false))
+	return one(d.addInBrackets(n, b.String(), s.blank(), false))
 }
 
 func (JSON) remove(d *Document, at []*Node) iter.Seq[[]Edit] {

@@ -495,7 +495,7 @@ func (f YAML) insert(d *Document, at []*Node, key string, v *Document) iter.Seq[
 			if n.Kind == Map {
 				item = quotedLike(key, s.keys, true) + ": " + item
 			}
-			yield(d.addInBrackets(n, item, true))
+			yield(d.addInBrackets(n, item, " ", true))
 			return
 		}
 		list := items(n)
