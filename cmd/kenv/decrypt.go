@@ -91,15 +91,25 @@ func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error 
 		return j.about(err)
 	}
 	defer clear(data)
-	if j.to == "" && !j.anyway && isTerminal(p.ui.stdout) && !printable(data) {
-		return j.about(hinted{errors.New("its plaintext has control characters, which are not sent to a terminal"),
-			"write it to a file with -o FILE, or send it all the same with -o -"})
+	if j.to == "" && !j.anyway {
+		if err := p.ui.fit(data); err != nil {
+			return j.about(hinted{err, "write it to a file with -o FILE, or send it all the same with -o -"})
+		}
 	}
 	if err := j.write(p, data, kenv.WriteOptions{}); err != nil {
 		return err
 	}
 	if o.inPlace {
 		p.ui.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
+	}
+	return nil
+}
+
+// fit returns an error if data should not be shown on the terminal that standard
+// output is.
+func (u *ui) fit(data []byte) error {
+	if isTerminal(u.stdout) && !printable(data) {
+		return errors.New("its plaintext has control characters, which are not sent to a terminal")
 	}
 	return nil
 }

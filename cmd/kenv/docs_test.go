@@ -64,7 +64,8 @@ func TestReadmeTour(t *testing.T) {
 		"wrote .kenv.yaml",
 		"next: kenv encrypt -i secrets.yaml\nhunter2", // cmp found nothing to say
 		"s3cr3t\n",
-		"<     password: \"hunter2\"     # changed in March\n---\n>     password: \"hunter3\"     # changed in March\n",
+		"s3cr3t\nhunter3", // set, and got
+		"<     password: \"hunter2\"     # changed in March\n---\n>     password: \"hunter4\"     # changed in March\n",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the tour does not say %q, but\n%s", want, out)

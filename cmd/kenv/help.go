@@ -24,7 +24,7 @@ func newHelp() *cobra.Command {
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"get", "set", "unset", "check", "diff", "git",
+	"check", "diff", "git",
 	"exec-env", "exec-file",
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fatih/color"
 	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
@@ -489,6 +490,10 @@ func hint(err error) string {
 		return "kenv init sets up a key; or name one: --key age1…"
 	case as[*kenv.RecipientsError](err):
 		return "add it to the rule, name it with --key, or accept it with --accept-recipients"
+	case errors.Is(err, doc.ErrChange), errors.Is(err, kenv.ErrTwice):
+		return "kenv edit " + name
+	case as[*doc.AliasError](err):
+		return aliasHint(err, name)
 	case errors.Is(err, envelope.ErrNothingEncrypted):
 		return "change the rule, or keep the file as it is with --allow-unencrypted"
 	case as[*config.NoRuleError](err):
@@ -497,4 +502,13 @@ func hint(err error) string {
 		return "kenv init writes one"
 	}
 	return ""
+}
+
+func aliasHint(err error, name string) string {
+	alias := (*doc.AliasError)(nil)
+	errors.As(err, &alias)
+	if alias.Gone || alias.Copy {
+		return "kenv edit " + name
+	}
+	return "if it is meant to change there too: --follow-aliases"
 }

@@ -502,6 +502,11 @@ func EnvVar(n *Node) (name, value string) {
 				return name, b.String()
 			}
 			if c == '\\' && i+1 < len(v) {
+				if v[i+1] == '\n' {
+					b.WriteString(`\n`) // \\n on its way through sops's reading
+					i++
+					continue
+				}
 				if r := strings.IndexByte(`nrt"\`, v[i+1]); r >= 0 {
 					b.WriteByte("\n\r\t\"\\"[r])
 					i++

@@ -26,6 +26,8 @@ type jsonText struct {
 	src  []byte
 	i    int
 	lone bool // the last string had a lone surrogate
+
+	anyLone bool // some string had
 }
 
 func (p *jsonText) fail(msg string) error {
@@ -241,7 +243,7 @@ func (p *jsonText) str() (string, error) {
 					p.i += 6
 				} else {
 					r = utf8.RuneError
-					p.lone = true
+					p.lone, p.anyLone = true, true
 				}
 			}
 			out = utf8.AppendRune(out, r)

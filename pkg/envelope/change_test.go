@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -58,8 +59,12 @@ func TestChangeOneValue(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				d, notes, err := f.Prepare(src, doc.Splice)
-				if err != nil || len(leavesOf(d)) == 0 {
+				_, notes, err := f.Prepare(src, doc.Splice)
+				if err != nil {
+					continue
+				}
+				d, err := doc.ReadText(f, src)
+				if err != nil || len(leavesOf(d.Document)) == 0 {
 					continue
 				}
 				before, err := Seal(t.Context(), src, f, testPolicy)
@@ -71,15 +76,15 @@ func TestChangeOneValue(t *testing.T) {
 				}
 				files++
 				r := rand.New(rand.NewPCG(7, uint64(i)))
-				k := r.IntN(len(leavesOf(d)))
+				k := r.IntN(len(leavesOf(d.Document)))
 				v := values[r.IntN(len(values))]
 				if f.Name() == "dotenv" {
 					v.t = doc.String
 				}
-				n := leavesOf(d)[k]
+				n := leavesOf(d.Document)[k]
 				lexeme := d.Src[n.Span.Start:n.Span.End]
-				pick := func(d *doc.Document) *doc.Node { return leavesOf(d)[k] }
-				out, err := doc.Change(f, src, pick, v.t, v.text)
+				d.FollowAliases = true
+				out, err := d.Replace(n, &doc.Document{Roots: []*doc.Node{{Kind: doc.Scalar, Type: v.t, Text: v.text}}})
 				if err != nil {
 					// Of what is written out in place of an alias nothing can be
 					// changed in the alias itself.
@@ -128,6 +133,41 @@ func TestChangeOneValue(t *testing.T) {
 				t.Errorf("only %d of %d files could be changed", changed, files)
 			}
 		})
+	}
+}
+
+// TestEqualNeighbours: of values and comments that are equal and under the same keys,
+// those stay that did not change, on both sides of what did.
+func TestEqualNeighbours(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("list:\n")
+	for i := range 20 {
+		fmt.Fprintf(&b, "  # optional\n  - same # optional\n  - %d # optional\n", i)
+	}
+	src := b.String()
+	sealed, err := Seal(t.Context(), []byte(src), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, edited := range map[string]string{
+		"out":     strings.Replace(src, "  # optional\n  - same # optional\n  - 7 # optional\n", "", 1),
+		"in":      strings.Replace(src, "  - 7 # optional\n", "  - 7 # optional\n  # optional\n  - same # optional\n  - new\n", 1),
+		"changed": strings.Replace(src, "  - 7 # optional\n", "  - 8 # optional\n", 1),
+	} {
+		f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{ForReuse: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := f.Reseal([]byte(edited), time.Unix(1700000009, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, got := linesGone([]byte(src), []byte(edited))+3, linesGone(sealed.Data, after.Data); got != want {
+			t.Errorf("%s: %d lines went, want %d", what, got, want)
+		}
+		if want, got := linesGone([]byte(edited), []byte(src))+3, linesGone(after.Data, sealed.Data); got != want {
+			t.Errorf("%s: %d lines came, want %d", what, got, want)
+		}
 	}
 }
 

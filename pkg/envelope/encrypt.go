@@ -374,18 +374,16 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 		return nil, err
 	}
 	defer box.wipe()
-	pool := map[tokenKey][]string{}
+	var old stock
 	if s.reuse {
-		for k, list := range s.policy.Previous.tokens {
-			pool[k] = slices.Clone(list)
+		if old, err = s.takeStock(d); err != nil {
+			return nil, err
 		}
 	}
 	var scratch []byte
 	tokenFor := func(tag, text, aad string) string {
-		k := tokenKey{aad, tag, text}
-		if list := pool[k]; len(list) > 0 {
-			pool[k] = list[1:]
-			return list[0]
+		if t, ok := old.take(tokenKey{aad, tag, text}); ok {
+			return t
 		}
 		scratch = box.appendToken(scratch[:0], tag, text, aad)
 		return string(scratch)
@@ -477,6 +475,64 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 	m.Kenv.Seal = base64.StdEncoding.EncodeToString(seal)
 	edits = append(edits, s.format.Attach(d, m.fields()))
 	return doc.Apply(d.Src, edits), nil
+}
+
+// A stock hands out the tokens of an earlier state of the file. Of equal values under
+// the same keys, such as comments that say the same, those before what changed get
+// theirs from the front, and those behind it from the back: none moves.
+type stock struct {
+	front, back map[tokenKey][]string
+	left        int // how many tokens there are before those from the back
+}
+
+func (s *sealing) takeStock(d *doc.Document) (stock, error) {
+	prev := s.policy.Previous
+	var now []tokenKey
+	for _, root := range d.Roots {
+		err := s.selector.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
+			tag, text := tagComment, n.Text
+			if n.Kind != doc.Comment {
+				tag = typeTag(n.Type)
+			} else if n.IsEmptyListComment() {
+				text = " " // see attempt
+			}
+			if encrypted && text != "" {
+				now = append(now, tokenKey{aad, tag, text})
+			}
+			return nil
+		})
+		if err != nil {
+			return stock{}, err
+		}
+	}
+	// An inline comment comes before its value here, so that this ends between lines.
+	tail := 0
+	for tail < min(len(now), len(prev.order)) && now[len(now)-1-tail] == prev.order[len(prev.order)-1-tail] {
+		tail++
+	}
+	st := stock{front: map[tokenKey][]string{}, back: map[tokenKey][]string{}, left: len(now) - tail}
+	behind := map[tokenKey]int{}
+	for _, k := range prev.order[len(prev.order)-tail:] {
+		behind[k]++
+	}
+	for k, list := range prev.tokens {
+		at := len(list) - behind[k]
+		st.front[k], st.back[k] = list[:at], list[at:]
+	}
+	return st, nil
+}
+
+func (st *stock) take(k tokenKey) (token string, ok bool) {
+	from := st.front
+	if st.left--; st.left < 0 {
+		from = st.back
+	}
+	list := from[k]
+	if len(list) == 0 {
+		return "", false
+	}
+	from[k] = list[1:]
+	return list[0], true
 }
 
 func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {

@@ -47,6 +47,7 @@ type File struct {
 	doc        *doc.Document
 	table      keys.Table            // by which it was opened
 	tokens     map[tokenKey][]string // only if opened ForReuse
+	order      []tokenKey            // of all tokens, as they stand in the file
 	layout     map[doc.Note]string
 }
 
@@ -271,6 +272,7 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 			}
 			k := tokenKey{aad, tag, text}
 			out.tokens[k] = append(out.tokens[k], raw)
+			out.order = append(out.order, k)
 		}
 	}
 	out.SealGone = !o.sealed && !how.unverified && isMarked(dataKey, macToken)

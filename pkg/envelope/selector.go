@@ -279,6 +279,30 @@ func (l *level) own(path []byte, paths *arena) string {
 	return l.aad
 }
 
+// Mark reads a plaintext and says of every node whether it would be encrypted in this
+// file, in Node.Encrypted. The error wraps doc.ErrRung for a text that has no tree of
+// its own in a file.
+func (f *File) Mark(plaintext []byte) (*doc.Document, error) {
+	d, _, err := f.Format.Prepare(plaintext, doc.Splice)
+	if err != nil {
+		return nil, err
+	}
+	c, err := f.Meta.Selector.compile(!f.Sealed)
+	if err != nil {
+		return nil, err
+	}
+	for _, root := range d.Roots {
+		err := c.walk(root, func(n *doc.Node, _ string, encrypted bool) error {
+			n.Encrypted = encrypted
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
 // An arena makes many small strings with few allocations.
 type arena struct{ b strings.Builder }
 

@@ -128,7 +128,18 @@ func find(f *envelope.File, path Path) (*doc.Node, error) {
 	if whole != nil {
 		return nil, errors.New("the file is held as one text, from which nothing can be extracted")
 	}
-	n := roots[0]
+	found, missing := locate(roots[0], path)
+	if missing != nil {
+		return nil, missing
+	}
+	return found[len(found)-1], nil
+}
+
+// locate follows a path as far as it goes and returns the nodes on it, the root first.
+// Missing is nil if that is all of it.
+func locate(root *doc.Node, path Path) (found []*doc.Node, missing *PathError) {
+	n := root
+	found = append(found, n)
 	for i, step := range path {
 		missing := &PathError{Path: path[:i+1]}
 		if i > 0 {
@@ -146,11 +157,12 @@ func find(f *envelope.File, path Path) (*doc.Node, error) {
 			missing.Near = near(n, step.Key, next)
 		}
 		if next == nil {
-			return nil, missing
+			return found, missing
 		}
 		n = next
+		found = append(found, n)
 	}
-	return n, nil
+	return found, nil
 }
 
 func item(list *doc.Node, index int) *doc.Node {
@@ -176,22 +188,23 @@ func member(m *doc.Node, key string) *doc.Node {
 
 // describe says what a node is without saying what is in it.
 func describe(n *doc.Node) string {
-	count := 0
-	for _, c := range n.Items {
-		if c.Kind != doc.Comment {
-			count++
-		}
-	}
 	switch n.Kind {
 	case doc.List:
-		if count == 1 {
-			return "a list of 1"
-		}
-		return fmt.Sprintf("a list of %d", count)
+		return fmt.Sprintf("a list of %d", count(n))
 	case doc.Map:
 		return "a map"
 	}
 	return "a single value"
+}
+
+// count returns how many items a map or list has.
+func count(n *doc.Node) (items int) {
+	for _, c := range n.Items {
+		if c.Kind != doc.Comment {
+			items++
+		}
+	}
+	return items
 }
 
 // near returns up to three keys of a map that a mistyped one may stand for.
