@@ -110,7 +110,7 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 			return &Sealed{Data: out, Rung: r, FreshKey: fresh}, nil
 		}
 		if errors.Is(err, ErrNothingEncrypted) {
-			if r == doc.Splice || why == nil {
+			if r != doc.AsText || why == nil {
 				return nil, err
 			}
 			return nil, fmt.Errorf("its data does not fit sops's model (a key may be there twice, or a number be too large), so it can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
@@ -361,7 +361,9 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 				return nil
 			}
 			leaves++
-			sum.add(n.Text, encrypted)
+			if !n.Hidden {
+				sum.add(n.Text, encrypted)
+			}
 			if !encrypted {
 				return nil
 			}

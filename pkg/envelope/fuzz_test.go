@@ -39,6 +39,11 @@ func TestRungs(t *testing.T) {
 		"json/overflow.json":           doc.AsText, // sops refuses 1e400
 		"dotenv/kenv-text.env":         doc.AsText,
 		"dotenv/utf16.env":             doc.AsText,
+		"ini/behind-raw-lines.ini":     doc.Restate, // sops sees no comment behind a token in such quotes
+		"ini/duplicates-apart.ini":     doc.Restate, // sops has the last value where the first is
+		"ini/kenv-text.ini":            doc.AsText,
+		"ini/odd-header.ini":           doc.Restate, // has text that is part of nothing
+		"ini/utf16.ini":                doc.Restate,
 	}
 	for _, f := range formats {
 		for _, path := range seeds(t, f) {
@@ -93,6 +98,7 @@ func splices(f *testing.F, format doc.Format) {
 func FuzzSpliceYAML(f *testing.F)   { splices(f, doc.YAML{}) }
 func FuzzSpliceJSON(f *testing.F)   { splices(f, doc.JSON{}) }
 func FuzzSpliceDotenv(f *testing.F) { splices(f, doc.Dotenv{}) }
+func FuzzSpliceINI(f *testing.F)    { splices(f, doc.INI{}) }
 
 // edit changes a text as a script of bytes says: five of them an edit.
 func edit(src, script []byte) []byte {
