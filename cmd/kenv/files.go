@@ -29,7 +29,7 @@ func (o *fileOptions) addFlags(cmd *cobra.Command, converts bool) {
 	f.StringVarP(&o.output, "output", "o", "", "write the result to this `file`; - is standard output")
 	f.StringVar(&o.outputDir, "output-dir", "", "write the results to this `directory`, under the files' own names")
 	f.StringVar(&o.nameOverride, "filename-override", "", "choose format and rule as for a file of this `name`")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: yaml, json, dotenv, ini or binary")
 	if !converts {
 		return
 	}

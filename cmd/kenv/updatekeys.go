@@ -47,7 +47,7 @@ failure, 5 --check found a difference.`,
 	f.BoolVar(&o.check, "check", false, "change nothing, and exit with 5 if there is something to change")
 	f.BoolVar(&o.KeepDataKey, "keep-data-key", false, "keep the data key although a key is removed")
 	f.BoolVar(&o.reseal, "reseal", false, "seal files whose seal was taken off, without asking")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the files: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the files: yaml, json, dotenv, ini or binary")
 	o.attrOptions.addFlags(f, p.table)
 	cmd.RunE = func(cmd *cobra.Command, paths []string) error { return runUpdateKeys(cmd, p, o, paths) }
 	return cmd

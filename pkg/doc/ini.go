@@ -398,7 +398,11 @@ func (INI) Spell(d *Document, n *Node, t Type, text string) Edit {
 // iniSpell writes a value in a style, or else in the first that can hold it, before
 // the rest of its line.
 func iniSpell(text string, how style, rest string) (string, bool) {
-	for _, how := range [...]style{how, plain, double, iniTick, iniTriple} {
+	styles := []style{how, plain, double, iniTick, iniTriple}
+	if strings.Contains(text, "\n") {
+		styles = []style{how, iniTriple, iniTick}
+	}
+	for _, how := range styles {
 		if out := iniQuotes[how] + text + iniQuotes[how]; iniReads(out, text, rest) {
 			return out, true
 		}

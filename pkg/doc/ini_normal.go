@@ -14,16 +14,16 @@ import (
 // and is the last line of the comment above it: it has the blanks before the comment.
 const NoteInline = 'i'
 
-// Prepare implements Format. Four things are not as sops would have them, and notes
+// Prepare implements Format. Three things are not as sops would have them, and notes
 // turn them back:
 //
 //   - a line without a delimiter, which sops refuses, becomes a comment. Where it is
 //     indented more than a key above, it is part of that key's value;
 //   - a # or ; without a blank before it, or within quotes, is part of a value. sops
 //     would begin a comment there and lose half of a password;
-//   - a comment behind a section header, where a token's brackets would do harm, and
-//     one behind a value that has comments above it too, go into a line above, so that
-//     a key or section has one comment, as it has to sops.
+//   - a comment behind a section header or a value of several lines, where sops would
+//     not find a token, and one behind a value that has comments above it too, go into
+//     a line above, so that a key or section has one comment, as it has to sops.
 func (f INI) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if len(src) == 0 {
 		return nil, nil, ErrEmpty
@@ -164,8 +164,15 @@ func (n *iniNormal) moveUp(it iniItem, note Span) {
 func (n *iniNormal) value(it iniItem, above bool) {
 	v := it.value
 	if v.how == iniTick || v.how == iniTriple {
-		// Of several lines, it is on one as a token, where the rest says something else.
-		n.lost = n.lost || v.rest.Start < v.rest.End && bytes.ContainsRune(n.src[v.Start:v.End], '\n')
+		// What is behind several lines is not the same to sops behind a token on one.
+		if v.rest.Start < v.rest.End && bytes.ContainsRune(n.src[v.Start:v.End], '\n') {
+			if n.lost = n.lost || v.note.Start != v.rest.Start; !n.lost {
+				n.moveUp(it, v.note)
+				n.inline[n.out.Len()+it.start-n.at] = string(n.src[v.End:v.note.Start])
+				n.copyTo(v.End)
+				n.at = v.note.End
+			}
+		}
 		return
 	}
 	if v.more || v.note.End == 0 {
