@@ -25,6 +25,11 @@ func Change(f Format, src []byte, pick func(*Document) *Node, t Type, text strin
 		}
 		kept = append(kept, note)
 	}
+	if ini, ok := f.(INI); ok {
+		if lexeme, ok := ini.loose(text); ok {
+			kept = append(kept, Note{NoteValue, at.Path, at.N, lexeme})
+		}
+	}
 	body := Apply(d.Src, []Edit{spellAt(f, d, n, t, text)})
 	n.Type, n.Text = t, text
 	if out, err := f.Restore(body, kept); err == nil {

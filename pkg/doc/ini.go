@@ -30,10 +30,16 @@ type iniTree struct {
 	src     []byte
 	root    *Node
 	section *Node
-	first   map[string]int      // of the section's keys: where the first with that name is
-	last    map[string][2]*Node // the last one, and its comment
-	above   Span                // comment lines that are nobody's yet; empty for none
-	order   bool                // sops has another order than the file
+	keys    map[string]iniKeys // of the section
+	again   bool               // the section has a key twice
+	above   Span               // comment lines that are nobody's yet; empty for none
+	order   bool               // sops has another order than the file
+}
+
+// iniKeys are the keys with one name in a section.
+type iniKeys struct {
+	first         int // index of the first of them
+	last, comment *Node
 }
 
 func newIniTree(src []byte) *iniTree {
@@ -45,22 +51,22 @@ func newIniTree(src []byte) *iniTree {
 func (t *iniTree) open(section *Node) {
 	t.close()
 	t.root.Items = append(t.root.Items, section)
-	t.section = section
-	t.first, t.last = map[string]int{}, map[string][2]*Node{}
+	t.section, t.again = section, false
+	t.keys = map[string]iniKeys{}
 }
 
 // close puts what stands behind the values that sops does not see where sops has it:
 // a key is where the first of its name was, with the value of the last.
 func (t *iniTree) close() {
-	if t.section == nil || len(t.first) == 0 {
+	if !t.again {
 		return
 	}
 	at := -1
 	sorted := true
 	for _, n := range t.section.Items {
 		if n.Kind == Scalar && !n.Hidden {
-			sorted = sorted && t.first[n.Key] > at
-			at = t.first[n.Key]
+			sorted = sorted && t.keys[n.Key].first > at
+			at = t.keys[n.Key].first
 		}
 	}
 	if sorted {
@@ -70,7 +76,7 @@ func (t *iniTree) close() {
 	place := make(map[*Node]int, len(t.section.Items))
 	for _, n := range t.section.Items {
 		if n.Kind == Scalar {
-			at = t.first[n.Key]
+			at = t.keys[n.Key].first
 		}
 		place[n] = at
 	}
@@ -125,13 +131,15 @@ func (t *iniTree) add(it iniItem) {
 			Kind: Scalar, Key: it.name, Mark: iniMark(t.src, it), Text: it.value.text,
 			Span: it.value.Span, style: it.value.how, start: it.start, key: Span{it.start, it.after},
 		}
-		if before, twice := t.last[it.name]; twice {
-			before[0].Hidden = true
-			if before[1] != nil {
-				before[1].Hidden = true
+		same, twice := t.keys[it.name]
+		if twice {
+			t.again = true
+			same.last.Hidden = true
+			if same.comment != nil {
+				same.comment.Hidden = true
 			}
 		} else {
-			t.first[it.name] = len(t.section.Items)
+			same.first = len(t.section.Items)
 		}
 		t.section.Items = append(t.section.Items, n)
 		if above != nil {
@@ -147,7 +155,8 @@ func (t *iniTree) add(it iniItem) {
 		case rest.Start < rest.End:
 			t.note(rest, true)
 		}
-		t.last[it.name] = [2]*Node{n, above}
+		same.last, same.comment = n, above
+		t.keys[it.name] = same
 	}
 }
 
@@ -255,6 +264,10 @@ func (INI) shape(body []byte) (*Document, error) {
 	if err != nil {
 		return nil, err
 	}
+	return iniShape(body, items)
+}
+
+func iniShape(body []byte, items []iniItem) (*Document, error) {
 	t := newIniTree(body)
 	for _, it := range items {
 		if it.kind == iniBare || it.odd || it.kind == iniHeader && it.name == metaKey {
@@ -382,6 +395,9 @@ func (INI) Spell(d *Document, n *Node, t Type, text string) Edit {
 	}
 	text = envScalar(t, text)
 	end, _ := lineEnd(d.Src, n.Span.End)
+	if n.style.kind() == plain && end == n.Span.End && n.Span.Start < end && iniWord(text) {
+		return Edit{n.Span, text}
+	}
 	rest := string(d.Src[n.Span.End:end])
 	out, ok := iniSpell(text, n.style.kind(), rest)
 	if !ok {
@@ -395,15 +411,44 @@ func (INI) Spell(d *Document, n *Node, t Type, text string) Edit {
 	return Edit{n.Span, out}
 }
 
+// iniWord reports whether a text reads as itself beyond doubt.
+func iniWord(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7F || strings.IndexByte("#;\"'`\\", c) >= 0 {
+			return false
+		}
+	}
+	return text != ""
+}
+
 // iniSpell writes a value in a style, or else in the first that can hold it, before
-// the rest of its line.
+// the rest of its line. Few programs know the raw quotes, so they come last.
 func iniSpell(text string, how style, rest string) (string, bool) {
 	styles := []style{how, plain, double, iniTick, iniTriple}
+	if how == iniTick || how == iniTriple {
+		styles = []style{plain, how, iniTick, iniTriple}
+	}
 	if strings.Contains(text, "\n") {
 		styles = []style{how, iniTriple, iniTick}
 	}
 	for _, how := range styles {
 		if out := iniQuotes[how] + text + iniQuotes[how]; iniReads(out, text, rest) {
+			return out, true
+		}
+	}
+	return "", false
+}
+
+// loose spells a value with a # or ; in it as most programs read it, where that can
+// be done without raw quotes. It is what Prepare turns into what sops reads.
+func (INI) loose(text string) (lexeme string, ok bool) {
+	if !strings.ContainsAny(text, "#;") || strings.Contains(text, "\n") {
+		return "", false
+	}
+	for _, how := range [...]style{plain, double, single} {
+		out := iniQuotes[how] + text + iniQuotes[how]
+		v, ok := iniValueAt([]byte(out), 0)
+		if n, got, note := iniLoose([]byte(out), true); ok && v.how != iniTick && v.how != iniTriple && !v.more && n == len(out) && got == text && note < 0 {
 			return out, true
 		}
 	}
@@ -519,29 +564,30 @@ func (INI) Emit(roots []*Node) ([]byte, error) {
 		err := emitSection(&b, root)
 		return []byte(b.String()), err
 	}
+	var above []*Node // comments of no section yet
 	for _, n := range root.Items {
 		switch {
 		case n.Kind == Comment:
-			emitIniComment(&b, n)
+			above = append(above, n)
 			continue
 		case n.Kind != Map:
 			return nil, fmt.Errorf("INI cannot hold the list under %s", strconv.Quote(n.Key))
 		case strings.Contains(n.Key, "\n") || n.Key == "":
 			return nil, fmt.Errorf("INI cannot hold the section name %s", strconv.Quote(n.Key))
 		}
-		if n == root.Items[0] && n.Key == iniDefault {
-			if len(n.Items) == 0 {
-				continue
-			}
-		} else {
+		if n != root.Items[0] || n.Key != iniDefault {
 			if b.Len() > 0 {
 				b.WriteByte('\n')
 			}
 			items := n.Items
 			for len(items) > 0 && items[0].Kind == Comment && items[0].style&ofKey == 0 {
-				emitIniComment(&b, items[0])
+				above = append(above, items[0])
 				items = items[1:]
 			}
+			for _, c := range above {
+				emitIniComment(&b, c)
+			}
+			above = nil
 			b.WriteString("[" + n.Key + "]\n")
 			section := *n
 			section.Items = items
@@ -550,6 +596,9 @@ func (INI) Emit(roots []*Node) ([]byte, error) {
 		if err := emitSection(&b, n); err != nil {
 			return nil, err
 		}
+	}
+	for _, c := range above {
+		emitIniComment(&b, c)
 	}
 	return []byte(b.String()), nil
 }

@@ -68,7 +68,12 @@ func (f INI) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 		t.finish()
 		return restated(f, src, []*Node{iniData(t.root)})
 	}
-	d, err := f.shape(body)
+	if n.made {
+		if items, err = iniItems(body); err != nil {
+			return nil, nil, ErrRung
+		}
+	}
+	d, err := iniShape(body, items)
 	if err != nil || n.lost || d.Whole != nil {
 		return nil, nil, ErrRung
 	}
@@ -96,9 +101,16 @@ type iniNormal struct {
 	at     int            // up to where src is in out
 	made   bool           // something was changed
 	lost   bool           // something is in no comment, key or value of what was made
-	bares  map[int]bool   // where in out lines begin that got a mark
+	bares  map[int]string // by where in out they begin: lines that got a mark
 	inline map[int]string // by where in out the header or key begins: the blanks before its comment
 	raws   map[int]string // by where in out the key begins: the value as it was
+}
+
+func remember(in *map[int]string, at int, text string) {
+	if *in == nil {
+		*in = map[int]string{}
+	}
+	(*in)[at] = text
 }
 
 // copyTo takes over what comes before i.
@@ -109,7 +121,6 @@ func (n *iniNormal) copyTo(i int) {
 
 // text returns src if nothing has to be changed.
 func (n *iniNormal) text() ([]byte, error) {
-	n.bares, n.inline, n.raws = map[int]bool{}, map[int]string{}, map[int]string{}
 	runs := n.runs()
 	above := false // there are comment lines above
 	for i := 0; i < len(n.items); i++ {
@@ -121,14 +132,14 @@ func (n *iniNormal) text() ([]byte, error) {
 			continue
 		case iniBare:
 			n.copyTo(it.Start)
-			n.bares[n.out.Len()] = true
+			remember(&n.bares, n.out.Len(), "")
 			n.out.WriteByte(';')
 			n.made, above = true, true
 			continue
 		case iniHeader:
 			if it.note.End > 0 {
 				n.moveUp(it, it.note)
-				n.inline[n.out.Len()+it.start-n.at] = string(n.src[it.after:it.note.Start])
+				remember(&n.inline, n.out.Len()+it.start-n.at, string(n.src[it.after:it.note.Start]))
 				n.copyTo(it.after)
 				n.at = it.note.End
 			}
@@ -168,7 +179,7 @@ func (n *iniNormal) value(it iniItem, above bool) {
 		if v.rest.Start < v.rest.End && bytes.ContainsRune(n.src[v.Start:v.End], '\n') {
 			if n.lost = n.lost || v.note.Start != v.rest.Start; !n.lost {
 				n.moveUp(it, v.note)
-				n.inline[n.out.Len()+it.start-n.at] = string(n.src[v.End:v.note.Start])
+				remember(&n.inline, n.out.Len()+it.start-n.at, string(n.src[v.End:v.note.Start]))
 				n.copyTo(v.End)
 				n.at = v.note.End
 			}
@@ -196,13 +207,13 @@ func (n *iniNormal) value(it iniItem, above bool) {
 	}
 	if !same {
 		n.made = true
-		n.raws[key] = string(n.src[value:behind])
+		remember(&n.raws, key, string(n.src[value:behind]))
 		n.copyTo(value)
 		n.out.WriteString(iniSpelling(text))
 		n.at = behind
 	}
 	if note >= 0 {
-		n.inline[key] = string(n.src[behind : begin+note])
+		remember(&n.inline, key, string(n.src[behind:begin+note]))
 		n.copyTo(behind)
 		n.at = end
 	}
@@ -286,7 +297,7 @@ func (n *iniNormal) run(it, last iniItem) error {
 	}
 	n.made = true
 	n.copyTo(it.start)
-	n.raws[n.out.Len()] = string(n.src[begin:end])
+	remember(&n.raws, n.out.Len(), string(n.src[begin:end]))
 	n.copyTo(begin)
 	n.out.WriteString(value)
 	n.at = end
@@ -328,7 +339,7 @@ func (n *iniNormal) notes(d *Document) (notes []Note) {
 func (n *iniNormal) bareLines(d *Document, comment *Node) string {
 	var numbers []string
 	for i, line := range iniCommentLines(d, comment) {
-		if n.bares[line.Start] {
+		if _, ok := n.bares[line.Start]; ok {
 			numbers = append(numbers, strconv.Itoa(i))
 		}
 	}
@@ -413,7 +424,7 @@ func restoreBare(d *Document, comment *Node, notes []Note) (edits []Edit) {
 }
 
 // restoreItem returns the edits that put back the value of a key as it was and the
-// comment behind a header or value.
+// comment behind a header or value; where both do not fit, one of them.
 func restoreItem(d *Document, n, comment *Node, notes []Note) []Edit {
 	var raw, blanks *string
 	for _, note := range notes {
@@ -428,30 +439,44 @@ func restoreItem(d *Document, n, comment *Node, notes []Note) []Edit {
 	if n.Kind == Map {
 		value, raw = Span{n.key.End, n.key.End}, nil
 	}
-	var line Span
+	var above Span // the comment's last line
 	if blanks != nil && comment != nil && comment.Kind == Comment {
 		lines := iniCommentLines(d, comment)
-		line = lines[len(lines)-1]
+		above = lines[len(lines)-1]
 	}
-	if line.Start == line.End {
+	if above.Start == above.End {
 		blanks = nil
 	}
+	edits := d.putBack(n, value, above, raw, blanks)
+	if raw != nil && blanks != nil && edits == nil {
+		if edits = d.putBack(n, value, above, nil, blanks); edits == nil {
+			edits = d.putBack(n, value, above, raw, nil)
+		}
+	}
+	return edits
+}
+
+// putBack returns the edits that give an item its value as it was, unless raw is nil,
+// and the comment above it a place behind, unless blanks is nil. It returns none where
+// Prepare would not make of that what stands there now.
+func (d *Document) putBack(n *Node, value, above Span, raw, blanks *string) (edits []Edit) {
 	if raw == nil && blanks == nil {
 		return nil
 	}
 	start := max(bytes.LastIndexByte(d.Src[:n.start], '\n')+1, len(d.Src)-len(bytes.TrimPrefix(d.Src, utf8BOM)))
 	now := string(d.Src[start:value.End])
-	then, note := now, ""
+	then := now
 	if raw != nil {
 		then = string(d.Src[start:value.Start]) + *raw
+		edits = append(edits, Edit{value, *raw})
 	}
 	if blanks != nil {
-		words := Span{line.Start + spaceBefore(d.Src[line.Start:line.End]), trimmedEnd(d.Src, line)}
-		note = string(d.Src[words.Start:words.End])
-		then += *blanks + note
-		now = string(d.Src[line.Start:line.End]) + now
+		line := string(d.Src[above.Start:above.End])
+		behind := *blanks + strings.TrimSpace(line)
+		now, then = line+now, then+behind
+		edits = append(edits, Edit{above, ""}, Edit{Span{value.End, value.End}, behind})
 	}
-	// The comment above has it move the one behind, whatever the value is.
+	// A comment above has the one behind moved, whatever the value is.
 	again := iniNormal{src: []byte(";\n" + then + d.eolAt(value.End))}
 	var err error
 	if again.items, err = iniItems(again.src); err != nil {
@@ -459,13 +484,6 @@ func restoreItem(d *Document, n, comment *Node, notes []Note) []Edit {
 	}
 	if text, err := again.text(); err != nil || string(text) != ";\n"+now+d.eolAt(value.End) {
 		return nil
-	}
-	var edits []Edit
-	if raw != nil {
-		edits = append(edits, Edit{value, *raw})
-	}
-	if blanks != nil {
-		edits = append(edits, Edit{line, ""}, Edit{Span{value.End, value.End}, *blanks + note})
 	}
 	return edits
 }
