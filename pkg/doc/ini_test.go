@@ -153,7 +153,7 @@ func TestINIChange(t *testing.T) {
 // TestINIEmits: trees of other formats become sections, where they fit.
 func TestINIEmits(t *testing.T) {
 	for src, want := range map[string]string{
-		"a: 1\nbc: x\n":                                 "a  = 1\nbc = x\n",
+		"a: 1\nbc: x\n": "a  = 1\nbc = x\n",
 		"DEFAULT:\n  a: 1\ns:\n  b: 1.50\n  c: null\n":  "a = 1\n\n[s]\nb = 1.5\nc =\n",
 		"# s\ns:\n  a: 1\n  # b\n  b: 2\n":              "; s\n[s]\na = 1\n; b\nb = 2\n",
 		"s:\n  a: 'x;y'\n  b: ' z '\n  c: \"p\\nq\"\n":  "[s]\na = `x;y`\nb = \" z \"\nc = \"\"\"p\nq\"\"\"\n",

@@ -420,15 +420,32 @@ func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]string, 0, len(notes))
-	for _, n := range notes {
-		if s.reuse {
-			if e, ok := s.policy.Previous.layout[n]; ok {
-				entries = append(entries, e)
-				continue
-			}
+	entries := make([]string, len(notes))
+	var others []string // without a place of their own
+	at := map[string]int{}
+	if s.reuse {
+		for i, e := range s.policy.Previous.Meta.Kenv.Layout {
+			at[e] = i
 		}
-		entries = append(entries, box.seal(n))
+	}
+	for _, n := range notes {
+		// Some formats number the entries, so what stays keeps its number.
+		e, ok := "", false
+		if s.reuse {
+			e, ok = s.policy.Previous.layout[n]
+		}
+		if i := at[e]; !ok {
+			others = append(others, box.seal(n))
+		} else if i < len(entries) && entries[i] == "" {
+			entries[i] = e
+		} else {
+			others = append(others, e)
+		}
+	}
+	for i := range entries {
+		if entries[i] == "" {
+			entries[i], others = others[0], others[1:]
+		}
 	}
 	return entries, nil
 }
