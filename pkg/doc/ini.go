@@ -215,6 +215,11 @@ func iniMark(src []byte, it iniItem) string {
 	return text + delimiter
 }
 
+// iniLine returns where the line at i begins, behind a byte order mark.
+func iniLine(src []byte, i int) int {
+	return max(bytes.LastIndexByte(src[:i], '\n')+1, len(src)-len(bytes.TrimPrefix(src, utf8BOM)))
+}
+
 // iniForm is Form for INI, where readers differ in what they take for a comment or
 // quote.
 func (d *Document) iniForm(n *Node) string {
@@ -223,16 +228,17 @@ func (d *Document) iniForm(n *Node) string {
 		if n.Hidden {
 			form = "-"
 		}
-		line := max(bytes.LastIndexByte(d.Src[:n.start], '\n')+1, len(d.Src)-len(bytes.TrimPrefix(d.Src, utf8BOM)))
-		if line = min(line, n.start); len(bytes.TrimSpace(d.Src[line:n.start])) > 0 {
-			return form + "+" + string(d.Src[n.start:n.Span.Start])
+		line := min(iniLine(d.Src, n.start), n.start)
+		if before := trimmedEnd(d.Src, Span{line, n.start}); before > line {
+			// Without its blanks it would be part of the value to many.
+			return form + "+" + string(d.Src[before:n.Span.Start])
 		}
 		return form + string(d.Src[line:n.Span.Start])
 	}
 	if n.Encrypted && n.Text != "" {
 		return iniQuotes[n.style.kind()]
 	}
-	return string(d.Src[n.Span.Start:n.Span.End])
+	return string(d.Src[n.Span.Start:trimmedEnd(d.Src, n.Span)])
 }
 
 // iniWords is the text of a comment, in which sops can bear no empty line: a line of
@@ -341,7 +347,7 @@ func (INI) Parse(src []byte) (*Document, error) {
 		case it.kind == iniComment || it.note.End > 0 || it.value.rest.Start < it.value.rest.End:
 			odd = append(odd, "comments in the metadata")
 		}
-		if it.odd {
+		if it.odd || it.value.more && it.value.isToken() {
 			odd = append(odd, "text that is part of nothing")
 		}
 		if i > from && i < to && it.kind == iniKey {
@@ -374,6 +380,9 @@ func (INI) Parse(src []byte) (*Document, error) {
 	}
 	if src[len(src)-1] != '\n' {
 		trim()
+	}
+	if from > 0 && items[from-1].value.isToken() {
+		block.Start = max(block.Start, items[from-1].value.Span.End)
 	}
 	d.blocks = []Span{block}
 	return d, nil
@@ -482,8 +491,7 @@ func iniKeySpelling(key string) (string, bool) {
 
 // iniCommentSpelling writes a comment's text behind the mark that stands there.
 func iniCommentSpelling(d *Document, n *Node, text string) string {
-	line := bytes.LastIndexByte(d.Src[:n.start], '\n') + 1
-	if len(bytes.TrimSpace(bytes.TrimPrefix(d.Src[line:n.start], utf8BOM))) > 0 {
+	if line := iniLine(d.Src, n.start); trimmedEnd(d.Src, Span{line, n.start}) > line {
 		return strings.ReplaceAll(text, "\n", " ") // no line of its own
 	}
 	first := true

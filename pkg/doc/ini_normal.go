@@ -348,7 +348,7 @@ func (n *iniNormal) bareLines(d *Document, comment *Node) string {
 
 // iniCommentLines returns the lines of a comment, their line breaks included.
 func iniCommentLines(d *Document, comment *Node) (lines []Span) {
-	at := max(bytes.LastIndexByte(d.Src[:comment.start], '\n')+1, len(d.Src)-len(bytes.TrimPrefix(d.Src, utf8BOM)))
+	at := iniLine(d.Src, comment.start)
 	for at <= comment.Span.End && at < len(d.Src) {
 		_, next := lineEnd(d.Src, at)
 		lines = append(lines, Span{at, next})
@@ -463,7 +463,7 @@ func (d *Document) putBack(n *Node, value, above Span, raw, blanks *string) (edi
 	if raw == nil && blanks == nil {
 		return nil
 	}
-	start := max(bytes.LastIndexByte(d.Src[:n.start], '\n')+1, len(d.Src)-len(bytes.TrimPrefix(d.Src, utf8BOM)))
+	start := iniLine(d.Src, n.start)
 	now := string(d.Src[start:value.End])
 	then := now
 	if raw != nil {

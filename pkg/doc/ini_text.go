@@ -185,6 +185,8 @@ func iniValueAt(src []byte, i int) (v iniValue, ok bool) {
 	return v, true
 }
 
+func (v iniValue) isToken() bool { return strings.HasPrefix(v.text, "ENC[AES256_GCM,") }
+
 // raw reads a value in quotes that keep everything, line breaks too. On its first
 // line it goes to the last such quote, and else to the last one of the next line
 // that has any.
@@ -224,6 +226,7 @@ func (v *iniValue) continued(src []byte, next int) {
 		end, after := lineEnd(src, at)
 		line := bytes.TrimSpace(src[at:end])
 		if len(line) == 0 {
+			v.End, v.end = at, end // without this line, the value would go on in the next
 			break
 		}
 		next, v.end = after, end
