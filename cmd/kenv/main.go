@@ -32,8 +32,8 @@ func newRoot(p *process) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "kenv",
 		Short: "Keep secrets in files that can be committed",
-		Long: `kenv encrypts the values in YAML, JSON and dotenv files, and leaves keys and layout
-readable. The files are sops files: sops decrypts them too.
+		Long: `kenv encrypts the values in YAML, JSON, dotenv and INI files, and leaves keys and
+layout readable. The files are sops files: sops decrypts them too.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure, 5 a check or a policy objects.`,

@@ -62,6 +62,9 @@ type Node struct {
 	Mark string
 	// Encrypted says that a selector in force calls for encryption here.
 	Encrypted bool
+	// Hidden is set for what sops passes over in a file that it reads: a value that
+	// gives way to a later one of its key, a comment in a place that has none.
+	Hidden bool
 
 	virtual  bool   // a copy that an alias stands for: nothing to replace
 	explicit bool   // of a block scalar: the header gives the indent
@@ -89,6 +92,7 @@ type Document struct {
 	blocks []Span   // what to cut to be rid of the metadata
 	odd    []string // what a strict reader objects to
 	eol    string
+	ini    bool
 	at     attachment
 }
 
@@ -327,8 +331,12 @@ func (d *Document) Wrapped() bool { return slices.ContainsFunc(d.Roots, IsWrappe
 // IsWrapped reports whether a root stands for the value under its RootKey.
 func IsWrapped(root *Node) bool { return sole(root, RootKey) != nil }
 
-// Unwrap returns the trees that the roots stand for: roots of any kind.
+// Unwrap returns the trees that the roots stand for: roots of any kind, without what
+// is hidden.
 func (d *Document) Unwrap() []*Node {
+	if d.ini {
+		return []*Node{iniData(d.Roots[0])}
+	}
 	roots := make([]*Node, len(d.Roots))
 	for i, r := range d.Roots {
 		roots[i] = r
@@ -420,6 +428,9 @@ func (n *Node) IsEmptyListComment() bool {
 // all of it if it is on one line. Of a comment it says whether it has the line for
 // itself. It is the same for a prepared text and the encrypted one.
 func (d *Document) Form(n *Node) string {
+	if d.ini {
+		return d.iniForm(n)
+	}
 	if n.Kind == Comment {
 		for i := n.Span.Start - 2; i >= 0 && d.Src[i] != '\n' && d.Src[i] != '\r'; i-- {
 			if !isBlank(d.Src[i]) && !(i == 2 && bytes.HasPrefix(d.Src, utf8BOM)) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-var formats = []Format{YAML{}, JSON{}, Dotenv{}, Binary{}}
+var formats = []Format{YAML{}, JSON{}, Dotenv{}, INI{}, Binary{}}
 
 // TestDetachUndoesAttach: metadata can be added to any prepared text and taken out
 // again, and is itself read back.

@@ -223,7 +223,9 @@ func (f Dotenv) Restore(body []byte, notes []Note) ([]byte, error) {
 func (Dotenv) Attach(d *Document, meta Fields) Edit {
 	var b strings.Builder
 	for _, f := range meta {
-		flatten(&b, f.Name, f.Value)
+		flatten(f.Name, f.Value, func(name, text string) {
+			b.WriteString(dotenvMeta + name + "=" + strings.ReplaceAll(text, "\n", `\n`) + "\n")
+		})
 	}
 	text := b.String()
 	if d.at.noEOL {
@@ -232,18 +234,18 @@ func (Dotenv) Attach(d *Document, meta Fields) Edit {
 	return Edit{Span{d.at.at, d.at.at}, text}
 }
 
-// flatten writes a metadata value as lines, in sops's manner.
-func flatten(b *strings.Builder, name string, v Value) {
+// flatten gives the texts of a metadata value the names that sops has for them.
+func flatten(name string, v Value, write func(name, text string)) {
 	switch v := v.(type) {
 	case string:
-		b.WriteString(dotenvMeta + name + "=" + strings.ReplaceAll(v, "\n", `\n`) + "\n")
+		write(name, v)
 	case Fields:
 		for _, f := range v {
-			flatten(b, name+"__map_"+f.Name, f.Value)
+			flatten(name+"__map_"+f.Name, f.Value, write)
 		}
 	case []Value:
 		for i, e := range v {
-			flatten(b, name+"__list_"+strconv.Itoa(i), e)
+			flatten(name+"__list_"+strconv.Itoa(i), e, write)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // TestEmit: a tree that is written anew reads as the same data; comments too, where
 // the format has them.
 func TestEmit(t *testing.T) {
-	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}} {
+	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}, INI{}} {
 		var files []string
 		for _, dir := range []string{"../../testdata/roundtrip", "../../../shared/corpus"} {
 			filepath.WalkDir(filepath.Join(dir, f.Name()), func(path string, e os.DirEntry, err error) error {
@@ -38,6 +38,9 @@ func TestEmit(t *testing.T) {
 					continue
 				}
 				got, _, err := as.Prepare(out, Splice)
+				if errors.Is(err, ErrEmpty) && len(out) == 0 {
+					continue // nothing but comments that are no key's
+				}
 				if as != f && (errors.Is(err, ErrRung) || errors.Is(err, ErrReserved)) {
 					continue // a key twice, or one that YAML files need
 				}

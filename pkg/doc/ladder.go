@@ -29,7 +29,7 @@ func restated(f Format, src []byte, roots []*Node) (*Document, []Note, error) {
 		return nil, nil, ErrRung
 	}
 	text, err := f.Emit(roots)
-	if err != nil {
+	if err != nil || len(text) == 0 {
 		return nil, nil, ErrRung
 	}
 	d, _, err := f.Prepare(text, Splice)

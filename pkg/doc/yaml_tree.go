@@ -11,7 +11,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// How a YAML scalar is written.
+// How a scalar of YAML or INI is written.
 type style uint32
 
 const (
@@ -21,6 +21,8 @@ const (
 	literal
 	folded
 	bare // no text at all: an omitted null
+	iniTick
+	iniTriple
 
 	styleMask style = 7
 	inFlow    style = 8  // within [ ] or { }
@@ -32,6 +34,7 @@ const (
 	quotedKey style = 512 // the key is no plain scalar
 	badKey    style = 1024
 	isComment style = 2048
+	ofKey     style = 4096 // a comment of INI that stands above the key before it in the tree
 )
 
 func (s style) kind() style { return s & styleMask }

@@ -30,7 +30,9 @@ func sample(f doc.Format, n int) []byte {
 			section = &doc.Node{Kind: doc.Map, Key: fmt.Sprintf("section_%05d", i)}
 			root.Items = append(root.Items, section)
 		}
-		if i%20 == 10 {
+		if f.Name() == "ini" {
+			leaf.Type = doc.String
+		} else if i%20 == 10 {
 			section = &doc.Node{Kind: doc.List, Key: fmt.Sprintf("list_%05d", i)}
 			root.Items = append(root.Items, section)
 		}

@@ -78,7 +78,7 @@ func TestChangeOneValue(t *testing.T) {
 				r := rand.New(rand.NewPCG(7, uint64(i)))
 				k := r.IntN(len(leavesOf(d.Document)))
 				v := values[r.IntN(len(values))]
-				if f.Name() == "dotenv" {
+				if f.Name() == "dotenv" || f.Name() == "ini" {
 					v.t = doc.String
 				}
 				n := leavesOf(d.Document)[k]

@@ -174,7 +174,7 @@ func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 			return &Sealed{Data: out, Rung: r}, nil
 		}
 		if errors.Is(err, ErrNothingEncrypted) {
-			if r == doc.Splice || why == nil {
+			if r != doc.AsText || why == nil {
 				return nil, err
 			}
 			return nil, fmt.Errorf("its data does not fit sops's model (a key may be there twice, or a number be too large), so it can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
@@ -425,7 +425,9 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 				return nil
 			}
 			leaves++
-			sum.add(n.Text, encrypted)
+			if !n.Hidden {
+				sum.add(n.Text, encrypted)
+			}
 			if !encrypted {
 				return nil
 			}
@@ -543,15 +545,32 @@ func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]string, 0, len(notes))
-	for _, n := range notes {
-		if s.reuse {
-			if e, ok := s.policy.Previous.layout[n]; ok {
-				entries = append(entries, e)
-				continue
-			}
+	entries := make([]string, len(notes))
+	var others []string // without a place of their own
+	at := map[string]int{}
+	if s.reuse {
+		for i, e := range s.policy.Previous.Meta.Kenv.Layout {
+			at[e] = i
 		}
-		entries = append(entries, box.seal(n))
+	}
+	for _, n := range notes {
+		// Some formats number the entries, so what stays keeps its number.
+		e, ok := "", false
+		if s.reuse {
+			e, ok = s.policy.Previous.layout[n]
+		}
+		if i := at[e]; !ok {
+			others = append(others, box.seal(n))
+		} else if i < len(entries) && entries[i] == "" {
+			entries[i] = e
+		} else {
+			others = append(others, e)
+		}
+	}
+	for i := range entries {
+		if entries[i] == "" {
+			entries[i], others = others[0], others[1:]
+		}
 	}
 	return entries, nil
 }

@@ -312,7 +312,9 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 				return nil
 			}
 			if !encrypted || n.Type == doc.String && n.Text == "" {
-				sum.add(n.Text, encrypted)
+				if !n.Hidden {
+					sum.add(n.Text, encrypted)
+				}
 				return nil
 			}
 			raw := n.TokenText()
@@ -335,7 +337,9 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 			if n.Type, n.Text, err = checkText(tag, text, o.sealed); err != nil {
 				return fail(err.Error())
 			}
-			sum.add(n.Text, true)
+			if !n.Hidden {
+				sum.add(n.Text, true)
+			}
 			keep(aad, tag, n.Text, raw)
 			opened = append(opened, n)
 			return nil

@@ -53,8 +53,8 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 	s := &sealer{
 		doc: d,
 		mac: hmac.New(sha256.New, key),
-		// In dotenv, where a comment ends is not the same to all readers.
-		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv",
+		// In dotenv and INI, what is a comment is not the same to all readers.
+		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv" || format == "ini",
 		onlyEncrypted: m.MACOnlyEncrypted,
 	}
 	if s.onlyEncrypted {

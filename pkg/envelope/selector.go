@@ -200,7 +200,7 @@ type level struct {
 // them. A comment counts for itself when the rule keeps things in clear, and does
 // not when the rule encrypts, so a marker stays readable either way. What counts
 // is the text in the tree, so the tokens of an encrypted tree are matched as
-// tokens.
+// tokens. What is Hidden from sops counts for nothing else.
 //
 // sops writes an encrypted comment of a YAML list as an ordinary item, a string
 // that is a token of type comment. Here as there such a node is a scalar: it gets
@@ -231,9 +231,12 @@ func (c *compiledSelector) walk(root *doc.Node, visit func(n *doc.Node, aad stri
 		if n.Kind == doc.Comment {
 			marked := l.marked
 			if c.ofComments {
-				l.marked = l.marked || c.matches(n.Text)
+				now := l.marked || c.matches(n.Text)
 				if !c.encrypts {
-					marked = l.marked
+					marked = now
+				}
+				if !n.Hidden {
+					l.marked = now
 				}
 			}
 			if err := visit(n, l.own(path, &paths), (l.hit || marked) == c.encrypts); err != nil {
@@ -243,7 +246,9 @@ func (c *compiledSelector) walk(root *doc.Node, visit func(n *doc.Node, aad stri
 		}
 
 		hit := l.hit || l.marked
-		l.marked = false
+		if !n.Hidden {
+			l.marked = false
+		}
 		if l.node.Kind == doc.Map {
 			hit = hit || !c.ofComments && c.matchesKey(n.Key)
 			path = append(append(path, n.Key...), ':')

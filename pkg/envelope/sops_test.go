@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,7 +73,7 @@ func plainTree(b *strings.Builder, n *doc.Node) {
 	case doc.Map, doc.List:
 		b.WriteString("([{"[n.Kind:][:1])
 		for _, c := range n.Items {
-			if c.Kind == doc.Comment {
+			if c.Kind == doc.Comment || c.Hidden {
 				continue
 			}
 			if n.Kind == doc.Map {
@@ -255,6 +256,13 @@ func sopsReads(run func(...string) ([]byte, error), f doc.Format, name string, s
 	if err := os.WriteFile(name, sealed, 0o600); err != nil {
 		return "", err
 	}
+	if f.Name() == "ini" {
+		// Its own output has to be possible; what that holds is clearer as JSON.
+		if _, err := run("decrypt", "--input-type", "ini", "--output-type", "ini", name); err != nil {
+			return "", err
+		}
+		return sopsReadsAs(run, f, doc.JSON{}, name)
+	}
 	if tree, err = sopsReadsAs(run, f, f, name); err != nil && f.Name() == "yaml" {
 		// sops writes a few block scalars that no parser reads; as JSON it can say
 		// the same.
@@ -280,6 +288,13 @@ func sopsReadsAs(run func(...string) ([]byte, error), f, as doc.Format, name str
 		err = fmt.Errorf("sops's output: %w", err)
 	}
 	return tree, err
+}
+
+func toUTF8(n *doc.Node) {
+	n.Key, n.Text = string([]rune(n.Key)), string([]rune(n.Text))
+	for _, c := range n.Items {
+		toUTF8(c)
+	}
 }
 
 // TestSopsReadsCorpus: the real sops decrypts everything that Seal made, to the
@@ -310,6 +325,9 @@ func TestSopsReadsCorpus(t *testing.T) {
 					}
 					var want strings.Builder
 					for _, r := range d.Roots {
+						if f.Name() == "ini" {
+							toUTF8(r) // it is compared as JSON
+						}
 						plainTree(&want, r)
 						want.WriteByte('\n')
 					}
@@ -334,5 +352,63 @@ func TestSopsReadsCorpus(t *testing.T) {
 				t.Logf("%d files", done)
 			})
 		}
+	}
+}
+
+// TestSopsReadsSameINI: of an INI file that sops can encrypt and decrypt itself, it
+// has the same data as of the file that Seal made. It is let off where it takes half
+// of a value for a comment.
+func TestSopsReadsSameINI(t *testing.T) {
+	run, policy, _ := sops(t)
+	dir := t.TempDir()
+	recipient := policy.Groups[0][0].Name()
+	half := regexp.MustCompile(`:"(?:\\"|')?([^"#;]*?) *(?:[#;][^"]*)?",`)
+	same, other := 0, 0
+	for i, path := range corpus(t, "ini") {
+		src, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join(dir, fmt.Sprintf("%d.ini", i))
+		read := func(encrypted []byte) (string, error) {
+			if err := os.WriteFile(name, encrypted, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return sopsReadsAs(run, doc.INI{}, doc.JSON{}, name)
+		}
+		if bytes.HasPrefix(src, []byte("\xFF\xFE")) || bytes.HasPrefix(src, []byte(doc.TextKey)) {
+			continue // sops takes UTF-16 for Latin-1; kenv wraps its own key once more
+		}
+		if err := os.WriteFile(name, src, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := run("encrypt", "--age", recipient, name)
+		if err != nil {
+			continue
+		}
+		want, err := read(theirs)
+		if err != nil {
+			continue
+		}
+		sealed, err := Seal(t.Context(), src, doc.INI{}, policy)
+		if err != nil {
+			t.Errorf("%s: %v", path, err)
+			continue
+		}
+		got, err := read(sealed.Data)
+		switch {
+		case err != nil || sealed.Rung == doc.AsText:
+			t.Errorf("%s: %v, %v", path, sealed.Rung, err)
+		case got == want:
+			same++
+		case half.ReplaceAllString(got, `:"$1",`) == half.ReplaceAllString(want, `:"$1",`):
+			other++
+		default:
+			t.Errorf("%s:\nsops %.600s\nkenv %.600s", path, want, got)
+		}
+	}
+	t.Logf("%d files are the same, %d but for marks in values", same, other)
+	if same < 15 {
+		t.Error("too few")
 	}
 }

@@ -342,12 +342,80 @@ var dotenvTamperings = []tampering{
 	{"export added", sub(`^CLEAR_un`, "export CLEAR_un"), true},
 }
 
+var iniTamperings = []tampering{
+	{"clear key renamed", sub(`^open_unencrypted`, "opex_unencrypted"), true},
+	{"keys swapped", swap(`^(a = .*\n)(b = .*\n)`), false},
+	{"empty key added", sub(`^a =`, "new =\na ="), true},
+	{"boundary shifted", sub(`= abcd\n(.*)= efgh`, "= abc\n$1= defgh"), true},
+	{"clear comment added", sub(`^a =`, "; hi\na ="), true},
+	{"clear comment added to one", sub(`^(; ENC.*\n)a =`, "$1; hi\na ="), true},
+	{"clear comment added inline", sub(`^(a = .*)`, "$1 ; hi"), true},
+	{"clear comment added inline, glued", sub(`^(a = .*)`, "$1#hi"), true},
+	{"clear comment added at the end", func(s string) string { return s + "; hi\n" }, true},
+	{"comment removed", sub(`^; ENC.*\na =`, "a ="), true},
+	{"comment in clear", sub(`^; ENC.*\na =`, "; first\na ="), true},
+	{"comments swapped", swap(`(?s)(; ENC[^\n]*)\na =.*(; ENC[^\n]*)\nz =`), false},
+	{"comment moved to the next key", swap(`^(; ENC.*\n)(a = .*\n)`), true},
+	{"comment moved to the section", swap(`^(\[db\]\n)(; ENC.*\n)`), true},
+	{"comment moved behind its value", sub(`^(; ENC.*)\n(a = .*)`, "$2 $1"), true},
+	{"comment moved above its value", sub(`^(b = \S* *.*) (; ENC.*)`, "$2\n$1"), true},
+	{"comment of the last key moved to the end", swap(`^(; ENC.*\n)(z = .*\n)`), true},
+	{"last comment moved up", swap(`^(z = .*\n)(; ENC.*\n)`), true},
+	{"last comment removed", sub(`^; ENC.*\n\n\[sops`, "\n[sops"), true},
+	{"comment moved into the metadata", sub(`^(; ENC.*\n)\n(\[sops\]\n)`, "\n$2$1"), true},
+	{"comment's mark changed", sub(`^; (ENC.*\na =)`, "# $1"), true},
+	{"comment indented", sub(`^; (ENC.*\na =)`, "  ; $1"), true},
+	{"value turned into a comment", sub(`^a = (ENC.*)type:str`, "; ${1}type:comment"), false},
+	{"junk after a token", sub(`^(a = ENC.*)`, "${1}junk"), true},
+	{"junk after a quoted token", sub("^(raw = `ENC.*`)", "${1} junk"), true},
+	{"junk after a header", sub(`^\[db\]`, "[db] junk"), true},
+	{"junk after the metadata's header", sub(`^\[sops\]`, "[sops] junk"), true},
+	{"quotes taken off", sub(`^q = "(.*)"`, "q = $1"), true},
+	{"quotes added", sub(`^a = (.*)`, `a = "$1"`), true},
+	{"quotes changed", sub(`^q = "(.*)"`, "q = '$1'"), true},
+	{"backslash after a token", sub(`^(a = ENC.*)`, "${1}\\\n"), true},
+	{"blanks before a comment taken away", sub(`^(b = ENC.*) ; `, "$1; "), true},
+	{"blanks before a comment changed", sub(`^(b = ENC.*) ; `, "$1\v; "), true},
+	{"raw quotes taken off", sub("^raw = `(.*)`", "raw = $1"), true},
+	{"clear value quoted", sub(`= abcd`, `= "abcd"`), true},
+	{"clear value continued", sub(`= abcd`, "= ab\\\ncd"), true},
+	{"key quoted", sub(`^a =`, "`a` ="), true},
+	{"key indented", sub(`^b =`, "  b ="), true},
+	{"header indented", sub(`^\[list`, "  [list"), true},
+	{"delimiter changed", sub(`^open_unencrypted =`, "open_unencrypted :"), true},
+	{"section renamed", sub(`^\[list`, "[tsil"), false},
+	{"section parted", sub(`^open_un`, "[db]\nopen_un"), true},
+	{"section added", sub(`^\[list`, "[new]\n[list"), true},
+	{"header removed", sub(`^\[list\]\n`, ""), false},
+	{"key before the first section", func(s string) string { return "new =\n" + s }, true},
+	{"first of a key's values removed", sub(`^rep = .*\nrep`, "rep"), true},
+	{"first of a key's values emptied", sub(`^rep = .*\nrep`, "rep =\nrep"), true},
+	{"a key's values swapped", swap(`^(rep = .*\n)(rep = .*\n)`), false},
+	{"value put before another of its key", sub(`^a =`, "a =\na ="), true},
+	{"value put behind another of its key", sub(`^(a = .*\n)`, "${1}a =\n"), false},
+	{"key again behind others", swap(`^rep = .*\n(rep = .*\n)(raw = .*\n)`), true},
+	{"metadata moved up", func(s string) string {
+		i, j := strings.Index(s, "[list]"), strings.Index(s, "[sops]")
+		return s[:i] + s[j:] + "\n" + s[i:j]
+	}, true},
+	{"metadata twice", func(s string) string { return s + s[strings.Index(s, "[sops]"):] }, false},
+	{"section after the metadata", func(s string) string { return s + "[new]\n" }, true},
+	{"recipient added", sub(`^lastmodified`, "age__list_2__map_recipient = age1evil\nage__list_2__map_enc = eHh4\nlastmodified"), false},
+	{"recipient changed", sub(`recipient = two`, "recipient = age1evil"), true},
+	{"unknown field", sub(`^version`, "other = x\nversion"), true},
+	{"field twice", sub(`^(version = .*\n)`, "$1$1"), true},
+	{"field's case", sub(`^mac`, "MAC"), true},
+	{"layout entry removed", sub(`^kenv__map_layout__list_0.*\n`, ""), false},
+	{"lastmodified changed", sub(`^lastmodified = 2023`, "lastmodified = 2024"), false},
+}
+
 // stripSeal takes all that sops does not know out of the metadata, as sops does
 // when it writes.
 var stripSeal = map[string]func(string) string{
 	"yaml":   sub(`    kenv:\n(        .*\n)+`, ""),
 	"json":   sub(`"kenv": \{(?s:[^{}]*)\},\s*`, ""),
 	"dotenv": func(s string) string { return regexp.MustCompile(`(?m)^sops_kenv_.*\n`).ReplaceAllString(s, "") },
+	"ini":    func(s string) string { return regexp.MustCompile(`(?m)^kenv__map_.*\n`).ReplaceAllString(s, "") },
 }
 
 const tamperJSON = `{
@@ -360,6 +428,9 @@ const tamperJSON = `{
 
 const tamperEnv = "# note\nA=1\nB=\"two\nlines\"\nCLEAR_unencrypted=abcd\nCLEAR2_unencrypted=efgh\n"
 
+const tamperINI = "; note\n[db]\n; first\na = 1\nb = two ; inline\nq = \"x y\"\nrep = r1\nrep = r2\nraw = p#q\ncont = e \\\n   f\n" +
+	"open_unencrypted = abcd\nopen2_unencrypted = efgh\n[list]\n; of z\nz = 9\n; last\n"
+
 // A matrix is a file and what is done to it.
 var matrices = []struct {
 	format doc.Format
@@ -369,6 +440,7 @@ var matrices = []struct {
 	{doc.YAML{}, tamperSource, yamlTamperings},
 	{doc.JSON{}, tamperJSON, jsonTamperings},
 	{doc.Dotenv{}, tamperEnv, dotenvTamperings},
+	{doc.INI{}, tamperINI, iniTamperings},
 }
 
 // notIntegrity are the rows after which a file is not one that sops or kenv could

@@ -42,7 +42,7 @@ func vectorTable(t testing.TB, names ...string) keys.Table {
 	return keys.Table{age.Provider(keys.Env{Getenv: func(name string) string { return vars[name] }})}
 }
 
-var formatNamed = map[string]doc.Format{"yaml": doc.YAML{}, "json": doc.JSON{}, "dotenv": doc.Dotenv{}, "binary": doc.Binary{}}
+var formatNamed = map[string]doc.Format{"yaml": doc.YAML{}, "json": doc.JSON{}, "dotenv": doc.Dotenv{}, "ini": doc.INI{}, "binary": doc.Binary{}}
 
 // sameData reports whether two texts of a format hold the same data, by readers
 // that share nothing with ours, and whether every comment of want is in got.
@@ -85,7 +85,7 @@ func TestVectors(t *testing.T) {
 	for _, v := range good {
 		f, ok := formatNamed[v.Format]
 		if !ok {
-			continue // ini
+			t.Fatalf("%s: format %s", v.ID, v.Format)
 		}
 		groups := strings.Contains(v.ID, "shamir")
 		if slices.Contains(v.Keys, "kms") || slices.Equal(v.Keys, []string{"pgp"}) {
@@ -134,7 +134,7 @@ func TestVectors(t *testing.T) {
 			opened[v.Format]++
 		})
 	}
-	for name, n := range map[string]int{"yaml": 47, "json": 16, "dotenv": 9, "binary": 6} {
+	for name, n := range map[string]int{"yaml": 47, "json": 16, "dotenv": 9, "ini": 6, "binary": 6} {
 		if opened[name] != n {
 			t.Errorf("%d %s files opened, want %d", opened[name], name, n)
 		}

@@ -21,7 +21,7 @@ func Formats() []string {
 }
 
 func formats() []doc.Format {
-	return []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}, doc.Binary{}}
+	return []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}, doc.INI{}, doc.Binary{}}
 }
 
 // ErrFormat is wrapped by the errors about a format that there is not.
@@ -34,7 +34,7 @@ func FormatNamed(word string) (doc.Format, error) {
 			return f, nil
 		}
 	}
-	if word == "ini" || word == "toml" {
+	if word == "toml" {
 		return nil, fmt.Errorf("%s is %w yet; the formats are %s", word, ErrFormat, strings.Join(Formats(), ", "))
 	}
 	return nil, fmt.Errorf("%q is %w; the formats are %s", word, ErrFormat, strings.Join(Formats(), ", "))
@@ -45,8 +45,8 @@ func FormatNamed(word string) (doc.Format, error) {
 // is to sops.
 func FormatOf(name string, content []byte) (doc.Format, error) {
 	switch f, sure := byName(name); {
-	case f == nil && strings.HasSuffix(strings.ToLower(name), ".ini"), f == nil && strings.HasSuffix(strings.ToLower(name), ".toml"):
-		return nil, fmt.Errorf("%s is %w yet", strings.TrimPrefix(filepath.Ext(strings.ToLower(name)), "."), ErrFormat)
+	case f == nil && strings.HasSuffix(strings.ToLower(name), ".toml"):
+		return nil, fmt.Errorf("toml is %w yet", ErrFormat)
 	case f == nil || !sure && !looksDotenv(content):
 		return doc.Binary{}, nil
 	default:
@@ -65,6 +65,8 @@ func byName(name string) (f doc.Format, sure bool) {
 		return doc.JSON{}, true
 	case ends(".env"), ends(".dotenv"):
 		return doc.Dotenv{}, true
+	case ends(".ini"):
+		return doc.INI{}, true
 	case strings.HasPrefix(base, ".env."):
 		return doc.Dotenv{}, false
 	}
@@ -113,6 +115,8 @@ func encryptedFormat(name string, content []byte) doc.Format {
 		return doc.JSON{}
 	case line("sops_mac=") || line("sops_version="):
 		return doc.Dotenv{}
+	case line("[sops]"):
+		return doc.INI{}
 	case line("sops:"):
 		return doc.YAML{}
 	}

@@ -74,6 +74,9 @@ func TestFormatOf(t *testing.T) {
 		{"prod.env", "anything", "dotenv"},
 		{"a.dotenv", "anything", "dotenv"},
 		{".env.yaml", "A=1", "yaml"},
+		{"a.ini", "anything", "ini"},
+		{"A.INI", "", "ini"},
+		{"a.cfg", "[s]\na = 1\n", "binary"},
 		{".env.prod", "A=1\n", "dotenv"},
 		{".env.prod", "# c\n\n export A.b-c=1\n", "dotenv"},
 		{".env.prod", "\uFEFFA=1", "dotenv"},
@@ -92,7 +95,7 @@ func TestFormatOf(t *testing.T) {
 		}
 	}
 	if _, err := kenv.FormatOf("a.toml", nil); !errors.Is(err, kenv.ErrFormat) {
-		t.Errorf("a.ini: %v", err)
+		t.Errorf("a.toml: %v", err)
 	}
 }
 
@@ -102,8 +105,8 @@ func TestFormatNamed(t *testing.T) {
 			t.Errorf("%s: %v, %v", word, f, err)
 		}
 	}
-	for _, word := range []string{"ini", "toml", "YAML", ""} {
-		if _, err := kenv.FormatNamed(word); !errors.Is(err, kenv.ErrFormat) || !strings.Contains(err.Error(), "yaml, json, dotenv, binary") {
+	for _, word := range []string{"toml", "YAML", "INI", ""} {
+		if _, err := kenv.FormatNamed(word); !errors.Is(err, kenv.ErrFormat) || !strings.Contains(err.Error(), "yaml, json, dotenv, ini, binary") {
 			t.Errorf("%q: %v", word, err)
 		}
 	}
@@ -118,6 +121,7 @@ func TestOpenTellsFormat(t *testing.T) {
 		"a.json":    `{"data": "hunter2", "more": 1}`,
 		"data.json": `{"data": "hunter2"}`,
 		"a.env":     "A=hunter2\n",
+		"a.ini":     "[s]\nA = hunter2\n",
 		"a.bin":     "hunter2\x00\xff",
 	} {
 		out, err := s.Encrypt(context.Background(), kenv.Source{Name: filepath.Join(t.TempDir(), name), Data: []byte(text)}, kenv.EncryptOptions{Keys: []string{recipient}})

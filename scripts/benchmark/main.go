@@ -88,6 +88,10 @@ func works() []work {
 		{"dotenv", medium, false, 0, memory},
 		{"dotenv", large, true, 1, memory},
 		{"dotenv", large, false, 1, memory},
+		{"INI", medium, true, 0, memory},
+		{"INI", medium, false, 0, memory},
+		{"INI", large, true, 1, memory},
+		{"INI", large, false, 1, memory},
 	}
 }
 
@@ -184,6 +188,14 @@ func text(format string, list []service) string {
 				s.replicas, s.enabled, s.tokens[0], s.tokens[1], s.tokens[2])
 		}
 		b.WriteString("\n}\n")
+	case "INI":
+		b.WriteString("; Secrets of all services.\n")
+		for _, s := range list {
+			fmt.Fprintf(&b, "[%s]\nurl = https://%s\ndb_host = %s\ndb_port = %d\ndb_user = %s\ndb_password = %s\n",
+				s.name, s.name, s.host, s.port, s.user, s.password)
+			fmt.Fprintf(&b, "replicas = %d\nenabled = %t\ntoken_0 = %s\ntoken_1 = %s\ntoken_2 = %s\n\n",
+				s.replicas, s.enabled, s.tokens[0], s.tokens[1], s.tokens[2])
+		}
 	case "dotenv":
 		b.WriteString("# Secrets of all services.\n")
 		for _, s := range list {
