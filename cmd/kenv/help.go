@@ -25,7 +25,7 @@ func newHelp() *cobra.Command {
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
 	"edit", "get", "set", "unset", "check", "filestatus", "diff", "git", "hsm", "doctor",
-	"exec-env", "exec-file", "groups", "publish", "keyservice",
+	"groups", "publish", "keyservice",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.

@@ -53,7 +53,8 @@ failure, 5 a check or a policy objects.`,
 	p.addSetting(root, "decryption_order", "decryption-order", "`kinds` of keys to try first, separated by commas (KENV_DECRYPTION_ORDER, SOPS_DECRYPTION_ORDER)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
-		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newKeys(p),
+		newInit(p), newEncrypt(p), newDecrypt(p), newExec(p), newExecEnv(p), newExecFile(p),
+		newKeys(p),
 		newRotate(p), newUpdateKeys(p),
 		newVersion(p), newCompletion(p),
 	)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -119,8 +118,8 @@ func (u *ui) exit(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) && ended.ExitCode() >= 0 {
-		return ended.ExitCode() // a program that kenv started has said what there is to say
+	if ended := (*run.Exited)(nil); errors.As(err, &ended) {
+		return ended.Code // a program that kenv started has said what there is to say
 	}
 	u.fail(err)
 	return exitCode(err)

@@ -11,7 +11,7 @@ import (
 
 const canary = "canary-dGhlIHNlY3JldA"
 
-func TestSafeName(t *testing.T) {
+func TestNames(t *testing.T) {
 	windows := runtime.GOOS == "windows"
 	for _, c := range []struct {
 		name, value string
@@ -72,7 +72,7 @@ func TestSafeName(t *testing.T) {
 		{"Ä", canary, false},
 		{"A", canary + "\x00", false},
 	} {
-		err := run.SafeName(c.name, c.value)
+		_, err := run.Rules{}.Environ(nil, []run.Var{{Name: c.name, Value: c.value}})
 		if (err == nil) != c.ok {
 			t.Errorf("%q: error %v, want ok %v", c.name, err, c.ok)
 		}
@@ -93,18 +93,18 @@ func TestEnviron(t *testing.T) {
 	}{
 		"nothing":                   {nil, nil, []string{}},
 		"base alone":                {[]string{"B=1", "A=2"}, nil, []string{"B=1", "A=2"}},
-		"pristine":                  {nil, []run.Var{{"B", "1"}, {"A", "2"}}, []string{"B=1", "A=2"}},
-		"the file wins":             {[]string{"A=parent", "B=1"}, []run.Var{{"A", "file"}}, []string{"B=1", "A=file"}},
-		"the last of the file":      {nil, []run.Var{{"A", "1"}, {"B", "2"}, {"A", "3"}}, []string{"B=2", "A=3"}},
+		"pristine":                  {nil, []run.Var{{Name: "B", Value: "1"}, {Name: "A", Value: "2"}}, []string{"B=1", "A=2"}},
+		"the file wins":             {[]string{"A=parent", "B=1"}, []run.Var{{Name: "A", Value: "file"}}, []string{"B=1", "A=file"}},
+		"the last of the file":      {nil, []run.Var{{Name: "A", Value: "1"}, {Name: "B", Value: "2"}, {Name: "A", Value: "3"}}, []string{"B=2", "A=3"}},
 		"the first of the parent":   {[]string{"A=1", "A=2", "B=", "A=3"}, nil, []string{"A=1", "B="}},
-		"both twice":                {[]string{"A=1", "A=2"}, []run.Var{{"A", "3"}, {"A", "4"}}, []string{"A=4"}},
-		"equals signs and newlines": {[]string{"A=b=c\nd"}, []run.Var{{"B", "=x=\ny"}}, []string{"A=b=c\nd", "B==x=\ny"}},
-		"a prefix is another":       {[]string{"AB=1"}, []run.Var{{"A", "2"}}, []string{"AB=1", "A=2"}},
+		"both twice":                {[]string{"A=1", "A=2"}, []run.Var{{Name: "A", Value: "3"}, {Name: "A", Value: "4"}}, []string{"A=4"}},
+		"equals signs and newlines": {[]string{"A=b=c\nd"}, []run.Var{{Name: "B", Value: "=x=\ny"}}, []string{"A=b=c\nd", "B==x=\ny"}},
+		"a prefix is another":       {[]string{"AB=1"}, []run.Var{{Name: "A", Value: "2"}}, []string{"AB=1", "A=2"}},
 		"hijackers of the parent":   {[]string{"PATH=/bin", "LD_PRELOAD=x"}, nil, []string{"PATH=/bin", "LD_PRELOAD=x"}},
-		"entries of no form":        {[]string{"", "X", "=C:=C:\\d", "=D:=D:\\"}, []run.Var{{"X", "1"}}, []string{"", "X", "=C:=C:\\d", "=D:=D:\\", "X=1"}},
+		"entries of no form":        {[]string{"", "X", "=C:=C:\\d", "=D:=D:\\"}, []run.Var{{Name: "X", Value: "1"}}, []string{"", "X", "=C:=C:\\d", "=D:=D:\\", "X=1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := run.Environ(c.base, c.vars)
+			got, err := run.Rules{}.Environ(c.base, c.vars)
 			if err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%q, %v, want %q", got, err, c.want)
 			}
@@ -113,7 +113,7 @@ func TestEnviron(t *testing.T) {
 }
 
 func TestEnvironRefuses(t *testing.T) {
-	env, err := run.Environ([]string{"A=1"}, []run.Var{{"GOOD", canary}, {"LD_PRELOAD", canary}, {"not-a-name", canary}})
+	env, err := run.Rules{}.Environ([]string{"A=1"}, []run.Var{{Name: "GOOD", Value: canary}, {Name: "LD_PRELOAD", Value: canary}, {Name: "not-a-name", Value: canary}})
 	if env != nil || err == nil {
 		t.Fatalf("%q, %v", env, err)
 	}
@@ -131,7 +131,7 @@ func TestEnvironFoldsOnWindows(t *testing.T) {
 	if runtime.GOOS != "windows" {
 		t.Skip("elsewhere names that differ in case are different names")
 	}
-	got, err := run.Environ([]string{"Token=1", "B=2"}, []run.Var{{"TOKEN", "3"}})
+	got, err := run.Rules{}.Environ([]string{"Token=1", "B=2"}, []run.Var{{Name: "TOKEN", Value: "3"}})
 	if err != nil || !slices.Equal(got, []string{"B=2", "TOKEN=3"}) {
 		t.Errorf("%q, %v", got, err)
 	}
