@@ -112,6 +112,51 @@ func TestEnviron(t *testing.T) {
 	}
 }
 
+func TestRules(t *testing.T) {
+	is := func(names ...string) func(string) bool {
+		return func(name string) bool { return slices.Contains(names, name) }
+	}
+	set := func(name, value string) run.Var { return run.Var{Name: name, Value: value} }
+	parent := []string{"A=1", "B=2", "PATH=/bin", "A=3"}
+	for name, c := range map[string]struct {
+		rules run.Rules
+		vars  []run.Var
+		want  []string
+	}{
+		"pristine":               {run.Rules{Pristine: true}, []run.Var{set("B", "x")}, []string{"B=x"}},
+		"pristine, but":          {run.Rules{Pristine: true, Keep: is("A", "C")}, []run.Var{set("A", "x"), set("C", "y")}, []string{"A=1", "C=y"}},
+		"the parent wins":        {run.Rules{Keep: func(string) bool { return true }}, []run.Var{set("A", "x"), set("C", "y")}, []string{"A=1", "B=2", "PATH=/bin", "C=y"}},
+		"the parent wins for A":  {run.Rules{Keep: is("A")}, []run.Var{set("A", "x"), set("B", "y")}, []string{"A=1", "PATH=/bin", "B=y"}},
+		"what is kept is unsafe": {run.Rules{Keep: is("PATH")}, []run.Var{set("PATH", "x")}, []string{"A=1", "B=2", "PATH=/bin"}},
+		"unset":                  {run.Rules{}, []run.Var{set("C", "x"), {Name: "C", Unset: true}, {Name: "A", Unset: true}}, []string{"B=2", "PATH=/bin"}},
+		"unset and set":          {run.Rules{}, []run.Var{{Name: "A", Unset: true}, set("A", "x")}, []string{"B=2", "PATH=/bin", "A=x"}},
+		"unset, but kept":        {run.Rules{Keep: is("A")}, []run.Var{{Name: "A", Unset: true}}, []string{"A=1", "B=2", "PATH=/bin"}},
+		"unsafe":                 {run.Rules{Unsafe: true}, []run.Var{set("PATH", "x"), set("LD_PRELOAD", "y")}, []string{"A=1", "B=2", "PATH=x", "LD_PRELOAD=y"}},
+		"any name":               {run.Rules{AnyName: true, Pristine: true}, []run.Var{set("my-name", "x"), set("export B", "y"), set(" A", "z")}, []string{"my-name=x", "export B=y", " A=z"}},
+	} {
+		got, err := c.rules.Environ(parent, c.vars)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, c.want)
+		}
+	}
+	for name, c := range map[string]struct {
+		rules run.Rules
+		v     run.Var
+	}{
+		"unset PATH":            {run.Rules{}, run.Var{Name: "PATH", Unset: true}},
+		"any name, but none":    {run.Rules{AnyName: true}, set("", canary)},
+		"any name, but with =":  {run.Rules{AnyName: true}, set("A=B", canary)},
+		"any name, but NUL":     {run.Rules{AnyName: true}, set("A\x00", canary)},
+		"any name, but unsafe":  {run.Rules{AnyName: true}, set("BASH_FUNC_ls%%", canary)},
+		"unsafe, but no name":   {run.Rules{Unsafe: true}, set("my-name", canary)},
+		"unsafe, but NUL in it": {run.Rules{Unsafe: true}, set("PATH", canary+"\x00")},
+	} {
+		if got, err := c.rules.Environ(parent, []run.Var{c.v}); err == nil || got != nil || strings.Contains(err.Error(), canary) {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestEnvironRefuses(t *testing.T) {
 	env, err := run.Rules{}.Environ([]string{"A=1"}, []run.Var{{Name: "GOOD", Value: canary}, {Name: "LD_PRELOAD", Value: canary}, {Name: "not-a-name", Value: canary}})
 	if env != nil || err == nil {

@@ -553,3 +553,18 @@ func TestRunTerminatedOnTerminal(t *testing.T) {
 		t.Error("the terminal is left without echo")
 	}
 }
+
+// What ignores that its terminal is gone does not keep us waiting for ever either.
+func TestRunLeavesDaemonsOnTerminal(t *testing.T) {
+	tt := newTerminal(t)
+	start := time.Now()
+	cmd := tt.run(`trap '' HUP; sleep 60 & echo "pid $!."`, nil, nil)
+	_, pid, _ := strings.Cut(waitFor(t, tt.control, "."), "pid ")
+	code := exitCode(t, cmd.Wait())
+	if took := time.Since(start); code != 0 || took > 20*time.Second {
+		t.Errorf("exit code %d after %v", code, took)
+	}
+	if n, err := strconv.Atoi(strings.TrimRight(pid, ".\r\n")); err == nil {
+		syscall.Kill(n, syscall.SIGKILL)
+	}
+}
