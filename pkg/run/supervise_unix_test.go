@@ -97,6 +97,17 @@ func largeLine(secret string) string {
 	return "2026-11-25 some words that a server writes to its log, token=" + secret + ", and more of them\n"
 }
 
+// TestMain keeps programs that are started from ignoring signals because whoever started
+// the tests has them ignore those, as shells do with what they run in the background.
+func TestMain(m *testing.M) {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP} {
+		if os.Getenv("KENV_TEST_RUN") == "" && signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
+	}
+	os.Exit(m.Run())
+}
+
 // supervised returns a process without a terminal that runs a script of sh, its output
 // masked.
 func supervised(script string, env ...string) *exec.Cmd {
