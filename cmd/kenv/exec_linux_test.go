@@ -42,7 +42,7 @@ func running(t *testing.T, args ...string) *exec.Cmd {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "HOME="+dir, "KENV_AGE_KEY_FILE="+filepath.Join(dir, "keys.txt"), "GORACE=atexit_sleep_ms=0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	heed(t)
+	heed()
 	watchdog := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
 	t.Cleanup(func() { watchdog.Stop() })
 	return cmd
@@ -50,14 +50,12 @@ func running(t *testing.T, args ...string) *exec.Cmd {
 
 // heed keeps programs that are started from ignoring signals because whoever started the
 // test has it ignore them, as shells do with what they run in the background.
-func heed(t *testing.T) {
-	c := make(chan os.Signal, 1)
+func heed() {
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		if signal.Ignored(sig) {
-			signal.Notify(c, sig)
+			signal.Notify(make(chan os.Signal, 1), sig)
 		}
 	}
-	t.Cleanup(func() { signal.Stop(c) })
 }
 
 // Signals are the command's business as soon as there is one: its exit code counts, and

@@ -33,9 +33,6 @@ type Program struct {
 // grace is how long Run waits for more output of what a program has left running.
 const grace = 2 * time.Second
 
-// patience is how long the beginning of a secret is held back from a terminal.
-const patience = 200 * time.Millisecond
-
 // An Exited says how a program ended that was waited for, unless it ended well.
 type Exited struct {
 	Code int // its exit code; 128+n if signal n ended it

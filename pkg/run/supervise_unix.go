@@ -344,6 +344,9 @@ func (s *supervision) passKeys() (err error) {
 	return nil
 }
 
+// patience is how long the beginning of a secret is held back from a terminal.
+const patience = 200 * time.Millisecond
+
 // A stream is where the program writes to, on its way to where we write.
 type stream struct {
 	from      *os.File
