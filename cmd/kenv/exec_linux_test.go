@@ -121,7 +121,7 @@ func TestExecLeavesNothing(t *testing.T) {
 // On a terminal a command under --mask has one, too, and the person at it can type.
 func TestExecMaskOnTerminal(t *testing.T) {
 	control, terminal := openPTY(t)
-	cmd := running(t, "exec", "--mask", "s.env", "--", "sh", "-c", `test -t 0 && test -t 1 && echo "tty $PASSWORD"; read x; echo "got $x"; sleep 60`)
+	cmd := running(t, "exec", "--mask", "s.env", "--", "sh", "-c", `test -t 0 && test -t 1 && echo "tty $PASSWORD"; read x; echo "got $x"; exec sleep 60`)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {

@@ -123,15 +123,3 @@ func cmdRecipient(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Fatalf("%s names no public key", args[1])
 }
-
-func exitCodeOf(t *testing.T, err error) int {
-	t.Helper()
-	if err == nil {
-		return 0
-	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return exit.ExitCode()
-}
