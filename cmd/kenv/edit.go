@@ -146,7 +146,7 @@ func (e *editing) open(ctx context.Context) (err error) {
 	if err != nil {
 		return e.about(err)
 	}
-	if e.dir, err = run.NewPrivateDir(); err != nil {
+	if e.dir, err = run.NewPrivateDir(false); err != nil {
 		return err
 	}
 	if !e.dir.Memory {

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -218,16 +217,4 @@ func TestInterruptWhileReading(t *testing.T) {
 			t.Fatalf("exit code %d, want 130", code)
 		}
 	}
-}
-
-func exitCodeOf(t *testing.T, err error) int {
-	t.Helper()
-	if err == nil {
-		return 0
-	}
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return exit.ExitCode()
 }

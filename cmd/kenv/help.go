@@ -25,7 +25,6 @@ func newHelp() *cobra.Command {
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
 	"check", "diff", "git",
-	"exec-env", "exec-file",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.

@@ -67,7 +67,7 @@ failure, 5 a check or a policy objects.`,
 	p.addSetting(root, "pkcs11_pin_file", "pin-file", "`file` with the PIN of an HSM (KENV_PKCS11_PIN_FILE)")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
-		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newKeys(p),
+		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newExecEnv(p), newExecFile(p), newKeys(p),
 		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGroups(p), newFileStatus(p),
 		newDoctor(p), newVersion(p), newCompletion(p),
 	)

@@ -141,6 +141,9 @@ func (p *process) close(code int) int {
 	return code
 }
 
+// handOver leaves signals to somebody else.
+func (p *process) handOver() { signal.Stop(p.signals) }
+
 // uninterrupted runs what writes a file.
 func (p *process) uninterrupted(write func() error) error {
 	p.busy.Lock()

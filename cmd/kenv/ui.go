@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -197,8 +196,8 @@ func (u *ui) exit(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) && ended.ExitCode() >= 0 {
-		return ended.ExitCode() // a program that kenv started has said what there is to say
+	if ended := (*run.Exited)(nil); errors.As(err, &ended) {
+		return ended.Code // a program that kenv started has said what there is to say
 	}
 	if !as[silent](err) {
 		u.fail(err)

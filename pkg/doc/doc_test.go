@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -71,32 +73,79 @@ var nasty = []string{
 	"\u0085", "\u2028", "\ufeff", "é", "\U0001F600", "ENC[AES256_GCM,data:x]", "a, b", "a]b", "---\na", "a\n---\nb\n", "a\n...\n", "\xff\xfe",
 }
 
-func TestEnvVar(t *testing.T) {
-	for line, want := range map[string]string{
-		`A=b`:                `A|b`,
-		`export A=b`:         `A|b`,
-		` A = b `:            `A|b`,
-		`A=`:                 `A|`,
-		`A=b # c`:            `A|b`,
-		`A=b#c`:              `A|b#c`,
-		`A=#c`:               `A|`,
-		`A='b # c' # d`:      `A|b # c`,
-		`A='b\nc'`:           "A|b\nc", // sops's \n, which is undone before
-		`A="b\tc\"d\\e" # f`: "A|b\tc\"d\\e",
-		`A="b # c"`:          `A|b # c`,
-		`A="b`:               `A|"b`,
-		`A=b=c`:              `A|b=c`,
-		`A=$B${C}`:           `A|$B${C}`,
-		"A=b\r":              `A|b`,
-		"A=\"b\nc\"":         "A|b\nc",
+func TestEnvVars(t *testing.T) {
+	for text, want := range map[string]string{
+		`A=b`:                  "A|b",
+		`export A=b`:           "A|b",
+		"export\tA=b":          "A|b",
+		`exportA=b`:            "exportA|b",
+		`export=b`:             "export|b",
+		` A = b `:              "A|b",
+		`A=`:                   "A|",
+		`A= # c`:               "A|",
+		`A=b # c`:              "A|b",
+		"A=b\t# c":             "A|b",
+		`A=b#c`:                "A|b#c",
+		`A=#c`:                 "A|#c",
+		`A='b # c' # d`:        "A|b # c",
+		`A='b'#c`:              "A|b",
+		`A='b\nc\'`:            `A|b\nc\`,
+		`A='it'\''s'`:          `A|'it'\''s'`,
+		`A="b"c`:               `A|"b"c`,
+		`A=b\nc`:               "A|b\nc",
+		`A="b\nc\r\td\"e\\nf"`: "A|b\nc\r\td\"e\\nf",
+		`A="b\$c\d"`:           `A|b\$c\d`,
+		`A="b # c"`:            "A|b # c",
+		`A="" # c`:             "A|",
+		`A="b`:                 `A|"b`,
+		`A='`:                  `A|'`,
+		`A=b=c`:                "A|b=c",
+		`A=$B${C}`:             "A|$B${C}",
+		"A=b\r\nB=c\r\n":       "A|b B|c",
+		"A=\"b\nc\"\nB=d":      "A|b\nc B|d",
+		"A=\"b\r\nc\"\r\n":     "A|b\nc",
+		"A='b\nB=c' # d\nC=e":  "A|b\nB=c C|e",
+		"A=\"b\nB=c":           `A|"b B|c`,
+		"\uFEFFA=b":            "A|b",
+		"# A=b\n # B=c\nD\n\n": "",
+		"=b":                   "|b",
 	} {
-		d, _, err := Dotenv{}.Prepare([]byte(line), Splice)
+		var got []string
+		for _, v := range EnvVars([]byte(text)) {
+			got = append(got, v.Name+"|"+v.Value)
+		}
+		if got := strings.Join(got, " "); got != want {
+			t.Errorf("%q reads as %q, want %q", text, got, want)
+		}
+	}
+}
+
+// What sh and kenv agree to read is read alike: values of letters, quotes that close,
+// comments, export.
+func TestEnvVarsAsShell(t *testing.T) {
+	text := `# comment
+export A=b
+B='c # d' # e
+C="f # g"
+D=
+E=h#i
+F=#j
+G='$A "x" \'
+H="$"
+export I="k=l"
+J="m
+n"
+K='o
+ p'
+L="q\"r\\s"
+`
+	for _, v := range EnvVars([]byte(text)) {
+		out, err := exec.Command("sh", "-c", text+`printf %s "$`+v.Name+`"`).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		name, value := EnvVar(d.Roots[0].Items[0])
-		if got := name + "|" + value; got != want {
-			t.Errorf("%q reads as %q, want %q", line, got, want)
+		if string(out) != v.Value {
+			t.Errorf("%s is %q, to sh %q", v.Name, v.Value, out)
 		}
 	}
 }

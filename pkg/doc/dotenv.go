@@ -478,51 +478,74 @@ func (Dotenv) Emit(roots []*Node) ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// EnvVar reads an item of a dotenv file as programs that load such files agree
-// to: export before the name and blanks around name and value are dropped, a
-// comment after a blank too, single quotes keep everything, double quotes know
-// \n \r \t \" and \\. Nothing is interpolated.
-func EnvVar(n *Node) (name, value string) {
-	name = strings.TrimSpace(strings.TrimPrefix(n.Key, "\uFEFF"))
-	if rest, ok := strings.CutPrefix(name, "export"); ok && rest != "" && (rest[0] == ' ' || rest[0] == '\t') {
-		name = strings.TrimSpace(rest)
-	}
-	v := strings.Trim(n.Text, " \t\r")
-	if v == "" {
-		return name, ""
-	}
-	switch q := v[0]; q {
-	case '\'':
-		if i := strings.IndexByte(v[1:], '\''); i >= 0 {
-			return name, v[1 : 1+i]
+// An EnvVar is a variable that a dotenv file sets.
+type EnvVar struct {
+	Key         string // all that stands before the =
+	Name, Value string
+}
+
+// EnvVars returns the variables of a dotenv file, in its order, as the programs that
+// load such files agree to read them: export before the name and blanks around name and
+// value are dropped, and so is a comment after a blank; single quotes keep all that is
+// in them; double quotes know \n \r \t \" and \\; a quoted value may span lines.
+// Nothing is interpolated. Without quotes \n is a line break, since that is how values
+// with several lines are written to such files.
+func EnvVars(src []byte) []EnvVar {
+	var vars []EnvVar
+	src = bytes.TrimPrefix(src, utf8BOM)
+	for _, l := range dotenvLines(src, true) {
+		if l.eq < 0 {
+			continue
 		}
-	case '"':
-		var b strings.Builder
-		for i := 1; i < len(v); i++ {
-			c := v[i]
-			if c == '"' {
-				return name, b.String()
-			}
-			if c == '\\' && i+1 < len(v) {
-				if v[i+1] == '\n' {
-					b.WriteString(`\n`) // \\n on its way through sops's reading
-					i++
-					continue
-				}
-				if r := strings.IndexByte(`nrt"\`, v[i+1]); r >= 0 {
-					b.WriteByte("\n\r\t\"\\"[r])
-					i++
-					continue
-				}
-			}
-			b.WriteByte(c)
+		vars = append(vars, envVar(string(src[l.Start:l.eq]), string(src[l.eq+1:l.End])))
+	}
+	return vars
+}
+
+func envVar(key, raw string) EnvVar {
+	v := EnvVar{Key: key, Name: strings.TrimSpace(key), Value: envValue(raw)}
+	if rest, ok := strings.CutPrefix(v.Name, "export"); ok && rest != "" && isBlank(rest[0]) {
+		v.Name = strings.TrimSpace(rest)
+	}
+	return v
+}
+
+func envValue(raw string) string {
+	v := strings.TrimLeft(raw, " \t")
+	if v != "" && (v[0] == '"' || v[0] == '\'') {
+		if text, ok := unquoteEnv(v); ok {
+			return text
 		}
 	}
-	for i := range len(v) {
-		if v[i] == '#' && (i == 0 || isBlank(v[i-1])) {
-			v = strings.TrimRight(v[:i], " \t")
+	for i := range len(raw) {
+		if raw[i] == '#' && i > 0 && isBlank(raw[i-1]) {
+			raw = raw[:i]
 			break
 		}
 	}
-	return name, v
+	return envText(strings.Trim(raw, " \t\r"))
+}
+
+// unquoteEnv reads a value in quotes that nothing but a comment follows.
+func unquoteEnv(v string) (text string, ok bool) {
+	var b strings.Builder
+	for i := 1; i < len(v); i++ {
+		switch c := v[i]; {
+		case c == v[0]:
+			rest := strings.Trim(v[i+1:], " \t\r")
+			return b.String(), rest == "" || rest[0] == '#'
+		case c == '\\' && v[0] == '"' && i+1 < len(v):
+			r := strings.IndexByte(`nrt"\`, v[i+1])
+			if r < 0 {
+				b.WriteByte(c)
+				continue
+			}
+			b.WriteByte("\n\r\t\"\\"[r])
+			i++
+		case c == '\r' && i+1 < len(v) && v[i+1] == '\n':
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
 }

@@ -19,12 +19,11 @@ func (Dotenv) read(src []byte) (*Document, error) {
 		case l.eq >= 0:
 			n := &Node{
 				Kind: Scalar,
-				Key:  string(src[l.Start:l.eq]),
-				Text: envText(string(src[l.eq+1 : l.End])),
 				Span: Span{l.eq + 1, l.End},
 				key:  Span{l.Start, l.eq},
 			}
-			n.Key, n.Text = EnvVar(n)
+			v := envVar(string(src[l.Start:l.eq]), string(src[l.eq+1:l.End]))
+			n.Key, n.Text = v.Name, v.Value
 			root.Items = append(root.Items, n)
 		default:
 			root.Items = append(root.Items, commentNode(src, l.Span, 0))
@@ -190,7 +189,7 @@ func EnvLines(list []*Node) ([]byte, error) {
 			return nil, fmt.Errorf("%q: %w", n.Key, err)
 		}
 		i := slices.IndexFunc(envSpellings(v, nil), func(way string) bool {
-			_, value := EnvVar(&Node{Key: n.Key, Text: envText(way)})
+			value := envValue(way)
 			return value == v.Roots[0].Text && !strings.Contains(way, "\n")
 		})
 		if i < 0 {

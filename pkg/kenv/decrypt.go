@@ -112,16 +112,6 @@ func conflict(data []byte) int {
 	return 0
 }
 
-// CheckExec returns an error if the config in force for a file sets defaults for
-// exec: they narrow what a program is given, and cannot be followed yet.
-func (s Setup) CheckExec(name string) error {
-	c, _, _, err := s.rule(name)
-	if err == nil && c != nil && len(c.Exec) > 0 {
-		err = fmt.Errorf("%s sets defaults for exec, which this kenv does not follow yet", c.Path)
-	}
-	return err
-}
-
 // demandsSeal returns an error if the config in force for a file takes none
 // without a seal.
 func (s Setup) demandsSeal(name string) error {
@@ -167,37 +157,4 @@ func Extract(f *envelope.File, path Path, format doc.Format) ([]byte, error) {
 		}
 	}
 	return emit([]*doc.Node{n}, format)
-}
-
-// A Variable is an environment variable.
-type Variable struct{ Name, Value string }
-
-// Environment returns the values at the top level of a file, in its order. Null is
-// left out. It is an error if there are maps or lists, if the file has several
-// documents or if it is no map at all.
-func Environment(f *envelope.File) ([]Variable, error) {
-	roots, whole := f.Roots()
-	switch {
-	case whole != nil:
-		return nil, fmt.Errorf("it is held as one text (%s), which has no variables", f.Format.Name())
-	case len(roots) != 1:
-		return nil, fmt.Errorf("it has %d documents, and variables come from a single one", len(roots))
-	case roots[0].Kind != doc.Map:
-		return nil, errors.New("it is not a map at the top level, so it has no variables")
-	}
-	_, dotenv := f.Format.(doc.Dotenv)
-	var vars []Variable
-	for _, n := range roots[0].Items {
-		switch {
-		case n.Kind == doc.Comment, n.Kind == doc.Scalar && n.Type == doc.Null:
-		case n.Kind != doc.Scalar:
-			return nil, fmt.Errorf("%q is %s, and a variable holds a single value", n.Key, describe(n))
-		case dotenv:
-			name, value := doc.EnvVar(n)
-			vars = append(vars, Variable{name, value})
-		default:
-			vars = append(vars, Variable{n.Key, doc.PlainText(n)})
-		}
-	}
-	return vars, nil
 }

@@ -259,28 +259,56 @@ func TestExtract(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
+	const nested = "db:\n  # c\n  password: hunter2\n  port: 5432\n  none: ~\nhosts:\n  - a\n  # c\n  - {n: b}\ntop_unencrypted: x\nempty: {}\n"
 	for name, c := range map[string]struct {
 		file, text string
-		want       []kenv.Variable
+		o          kenv.EnvOptions
+		want       string // NAME=VALUE, a line each; -NAME for one that is unset, ?NAME=VALUE for one in clear
 	}{
-		"dotenv": {"a.env", "# c\nexport A=1\nB=\"x\\ny\" # c\nC='$A'\nA=2\n", []kenv.Variable{{"A", "1"}, {"B", "x\ny"}, {"C", "$A"}, {"A", "2"}}},
-		"yaml":   {"a.yaml", "a: x # c\nb: 12\nc: true\nd: ~\ne: \"\"\nf_unencrypted: y\n", []kenv.Variable{{"a", "x"}, {"b", "12"}, {"c", "true"}, {"e", ""}, {"f_unencrypted", "y"}}},
-		"json":   {"a.json", `{"a": "x", "b": 1.5, "c": false, "d": null}`, []kenv.Variable{{"a", "x"}, {"b", "1.5"}, {"c", "false"}}},
+		"dotenv":           {"a.env", "# c\nexport A=1\nB=\"x\\ny\" # c\nC='$A\\n'\nA=2\nD_unencrypted='x'\n", kenv.EnvOptions{}, "A=1 B=x\ny C=$A\\n A=2 ?D_unencrypted=x"},
+		"dotenv, lines":    {"a.env", "A='x\nB=y'\nnot a variable\nC=z", kenv.EnvOptions{}, "A=x\nB=y C=z"},
+		"dotenv, for sops": {"a.env", "export A=1\nB=\"x\\ny\" # c\nC=\n", kenv.EnvOptions{Raw: true}, "export A=1 B=\"x\ny\" # c C="},
+		"yaml":             {"a.yaml", "a: x # c\nb: 12\nc: true\nd: ~\ne: \"\"\nf_unencrypted: y\ng: 1.0\n", kenv.EnvOptions{}, "a=x b=12 c=true -d e= ?f_unencrypted=y g=1.0"},
+		"json":             {"a.json", `{"a": "x", "b": 1.5, "c": false, "d": null}`, kenv.EnvOptions{}, "a=x b=1.5 c=false -d"},
+		"only":             {"a.yaml", "DB_HOST: a\nDB_PORT: 1\nOTHER: {x: y}\nA1: b\nA2: c\n", kenv.EnvOptions{Only: []string{"DB_*", "A[1]"}}, "DB_HOST=a DB_PORT=1 A1=b"},
+		"prefix and upper": {"a.yaml", "db_host: a\nport: ~\n", kenv.EnvOptions{Upper: true, Prefix: "app_", Only: []string{"DB_HOST", "PORT"}}, "app_DB_HOST=a -app_PORT"},
+		"flat":             {"a.yaml", nested, kenv.EnvOptions{Flatten: true}, "db_password=hunter2 db_port=5432 -db_none hosts_0=a hosts_1_n=b ?top_unencrypted=x"},
+		"flat and upper":   {"a.yaml", nested, kenv.EnvOptions{Flatten: true, Upper: true, Only: []string{"DB_P*"}}, "DB_PASSWORD=hunter2 DB_PORT=5432"},
 	} {
-		got, err := kenv.Environment(opened(t, c.file, c.text))
-		if err != nil || !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, %v, want %v", name, got, err, c.want)
+		list, err := kenv.Environment(opened(t, c.file, c.text), c.o)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got []string
+		for _, v := range list {
+			switch {
+			case v.Unset:
+				got = append(got, "-"+v.Name)
+			case v.Secret:
+				got = append(got, v.Name+"="+v.Value)
+			default:
+				got = append(got, "?"+v.Name+"="+v.Value)
+			}
+		}
+		if got := strings.Join(got, " "); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
-	for name, c := range map[string]struct{ file, text, want string }{
-		"a map":       {"a.yaml", "db: {p: hunter2}\n", `"db"`},
-		"a list":      {"a.json", `{"l": ["hunter2"]}`, `"l"`},
-		"documents":   {"a.yaml", "a: hunter2\n---\nb: 1\n", "2 documents"},
-		"a root list": {"a.yaml", "- hunter2\n", "not a map"},
-		"a scalar":    {"a.json", `"hunter2"`, "not a map"},
-		"binary":      {"a.bin", "hunter2", "one text"},
+	for name, c := range map[string]struct {
+		file, text string
+		o          kenv.EnvOptions
+		want       string
+	}{
+		"a map":       {"a.yaml", "db: {p: hunter2}\n", kenv.EnvOptions{}, `"db"`},
+		"a list":      {"a.json", `{"l": ["hunter2"]}`, kenv.EnvOptions{}, `"l"`},
+		"documents":   {"a.yaml", "a: hunter2\n---\nb: 1\n", kenv.EnvOptions{}, "2 documents"},
+		"a root list": {"a.yaml", "- hunter2\n", kenv.EnvOptions{Flatten: true}, "not a map"},
+		"a scalar":    {"a.json", `"hunter2"`, kenv.EnvOptions{}, "not a map"},
+		"binary":      {"a.bin", "hunter2", kenv.EnvOptions{}, "one text"},
+		"flat twice":  {"a.yaml", "db: {p: hunter2}\ndb_p: hunter2\n", kenv.EnvOptions{Flatten: true}, `"db.p" and "db_p" would both be the variable db_p`},
+		"upper twice": {"a.yaml", "a: hunter2\nA: hunter2\n", kenv.EnvOptions{Upper: true}, `"a" and "A" would both be the variable A`},
 	} {
-		vars, err := kenv.Environment(opened(t, c.file, c.text))
+		vars, err := kenv.Environment(opened(t, c.file, c.text), c.o)
 		if vars != nil || err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %v, %v", name, vars, err)
 		}

@@ -8,27 +8,32 @@ import (
 	"syscall"
 )
 
-// Exec turns this process into the program argv[0], looked up in PATH, with the
-// arguments argv and the environment env; no shell is involved. The program has this
-// process's id, files, terminal and parent, so signals and its exit code need no
-// passing on. Exec returns only if that fails; the error wraps ErrNotFound or
-// ErrNotExecutable when it is the program's.
-func Exec(argv, env []string) error {
-	if len(argv) == 0 {
-		return errors.New("no command to run")
-	}
-	path, err := look(argv[0])
+// Exec turns this process into the program, which has this process's id, files,
+// terminal and parent then, so that signals and its exit code need no passing on. Exec
+// returns only if that fails; the error wraps ErrNotFound or ErrNotExecutable when it is
+// the program's.
+func (p Program) Exec() error {
+	cmd, err := p.command()
 	if err != nil {
 		return err
 	}
-	switch err := syscall.Exec(path, argv, env); err {
-	case syscall.E2BIG:
-		return fmt.Errorf("%s: the environment and arguments are larger than the system takes: %w", argv[0], err)
-	case syscall.ENOENT:
-		return fmt.Errorf("%s: %w: the interpreter that its first line names is not there", argv[0], ErrNotFound)
-	case syscall.ENOEXEC:
-		return fmt.Errorf("%s: %w: %w; a script needs a first line such as #!/bin/sh", argv[0], ErrNotExecutable, err)
-	default:
-		return classify(argv[0], err)
+	if p.User != nil {
+		if err := p.User.become(); err != nil {
+			return err
+		}
 	}
+	return startError(p.Argv[0], syscall.Exec(cmd.Path, cmd.Args, cmd.Env))
+}
+
+// startError says why a program that was found could not be started.
+func startError(command string, err error) error {
+	switch {
+	case errors.Is(err, syscall.E2BIG):
+		return fmt.Errorf("%s: the environment and arguments are larger than the system takes: %w", command, syscall.E2BIG)
+	case errors.Is(err, syscall.ENOENT):
+		return fmt.Errorf("%s: %w: the interpreter that its first line names is not there", command, ErrNotFound)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("%s: %w: %w; a script needs a first line such as #!/bin/sh", command, ErrNotExecutable, syscall.ENOEXEC)
+	}
+	return classify(command, err)
 }

@@ -26,7 +26,7 @@ func TestExecHelper(t *testing.T) {
 		env = append(env, "HUGE="+strings.Repeat("x", 16<<20))
 	}
 	fmt.Fprintf(os.Stderr, "pid %d\n", os.Getpid())
-	err := run.Exec(strings.Split(argv, "|"), env)
+	err := run.Program{Argv: strings.Split(argv, "|"), Env: env}.Exec()
 	fmt.Println(err)
 	switch {
 	case errors.Is(err, run.ErrNotExecutable):
@@ -111,7 +111,7 @@ func TestExec(t *testing.T) {
 			t.Errorf("%v, said %.200q", cmd.ProcessState, out)
 		}
 	})
-	if err := run.Exec(nil, nil); err == nil {
+	if err := (run.Program{}).Exec(); err == nil {
 		t.Error("no command: no error")
 	}
 }

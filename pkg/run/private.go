@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,10 +21,15 @@ const privatePrefix = "kenv-private-"
 
 // NewPrivateDir makes one, in $XDG_RUNTIME_DIR or /dev/shm where those are in memory
 // and else where temporary files go. It removes what a process of the same user
-// that was killed has left behind there.
-func NewPrivateDir() (*PrivateDir, error) {
+// that was killed has left behind there. One that is to be given to another user is not
+// made in $XDG_RUNTIME_DIR, which nobody else can reach.
+func NewPrivateDir(otherUser bool) (*PrivateDir, error) {
+	runtimeDir := os.Getenv("XDG_RUNTIME_DIR")
+	if otherUser || runtimeDir == "" {
+		runtimeDir = "-"
+	}
 	var errs []error
-	for _, place := range []string{cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), "-"), "/dev/shm", ""} {
+	for _, place := range []string{runtimeDir, "/dev/shm", ""} {
 		memory := filepath.IsAbs(place) && inMemory(place)
 		switch {
 		case place == "": // the last resort

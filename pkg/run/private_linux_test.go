@@ -12,7 +12,7 @@ func TestPrivateDir(t *testing.T) {
 	disk := t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", disk)
 	t.Setenv("TMPDIR", disk)
-	d, err := NewPrivateDir()
+	d, err := NewPrivateDir(false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,6 @@
+//go:build unix
+
+package run
+
+// Shell returns the arguments by which the system's shell runs a command.
+func Shell(command string) []string { return []string{"/bin/sh", "-c", command} }
