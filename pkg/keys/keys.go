@@ -148,7 +148,7 @@ func Named(ctx context.Context) []MasterKey {
 // Short returns a key's name cut to a length that fits a line of a message: some
 // post-quantum and RSA keys are thousands of characters long.
 func Short(name string) string {
-	const longest, head, tail = 150, 40, 16
+	const longest, head, tail = 150, 28, 12
 	r := []rune(name)
 	if len(r) <= longest {
 		return name
