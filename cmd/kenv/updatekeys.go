@@ -98,10 +98,7 @@ func runUpdateKeys(cmd *cobra.Command, p *process, o *updateKeysOptions, paths [
 	if o.check {
 		return check(p, updates, failed)
 	}
-	for _, err := range o.apply(cmd.Context(), p, setup, updates) {
-		failed = append(failed, err)
-	}
-	return failed.err()
+	return append(failed, o.apply(cmd.Context(), p, setup, updates)...).err()
 }
 
 // compare finds out what has to change in a file.
