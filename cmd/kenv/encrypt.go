@@ -224,7 +224,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 	}
 	p.ui.notef("%s: encrypted%s for %s", j.name, as, audience(out))
 	if o.previous == "" && hasNoSpare(p.table, out) {
-		p.ui.notef("%s: one key alone can decrypt it, and if that is lost, so is the file; name a second one in the rule or with --key", j.name)
+		p.ui.notef("%s: one key alone can decrypt it, and if that is lost, so is the file; to add a second one: kenv keys add KEY", j.name)
 	}
 	if j.to == "" && j.name != stdinName {
 		p.ui.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
