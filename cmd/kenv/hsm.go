@@ -211,7 +211,7 @@ func runHSMCheck(cmd *cobra.Command, p *process, names []string) error {
 	}
 	var failed failures
 	for _, k := range list {
-		if err := prove(cmd.Context(), k); err != nil {
+		if err := keys.Prove(cmd.Context(), k); err != nil {
 			failed = append(failed, objection{err})
 		} else if err := p.ui.printf("%s works", k.Name()); err != nil {
 			return err
@@ -258,26 +258,6 @@ func configuredHSMKeys(p *process) (list []keys.MasterKey, err error) {
 		return nil, hinted{fmt.Errorf("%s names no HSM key", path), "kenv hsm enroll prints how to name one"}
 	}
 	return list, nil
-}
-
-// prove wraps a throw-away data key and unwraps it again.
-func prove(ctx context.Context, k keys.MasterKey) error {
-	dataKey := make([]byte, 32)
-	if _, err := rand.Read(dataKey); err != nil {
-		return err
-	}
-	e, err := k.Wrap(ctx, dataKey)
-	if err != nil {
-		return err
-	}
-	got, err := k.Unwrap(ctx, e)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(got, dataKey) {
-		return fmt.Errorf("%s: another data key came out than went in", keys.Short(k.Name()))
-	}
-	return nil
 }
 
 // An objection is what a check found wrong.
