@@ -73,7 +73,7 @@ func FuzzEdit(f *testing.F) {
 		}
 		n, twin := nodes[int(pick)%len(nodes)], same[int(pick)%len(nodes)]
 		parent := parentOf(before, twin)
-		held, err := text.format.hold(v)
+		held, err := text.format.hold(len(text.lineage(n))-1, v)
 		if err != nil {
 			return
 		}

@@ -520,6 +520,17 @@ func (INI) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, bool
 // Uncomment implements Format; INI has no lists.
 func (INI) Uncomment(d *Document, n *Node, text string) Edit { return Edit{n.Span, text} }
 
+// iniTrees returns the tree that a root stands for. DEFAULT is there without keys only
+// if there is no header for it.
+func iniTrees(root *Node) []*Node {
+	out := iniData(root)
+	isDefault := func(n *Node) bool { return n.Kind == Map && n.Key == iniDefault }
+	if slices.IndexFunc(out.Items, isDefault) == 0 && len(out.Items[0].Items) == 0 && slices.ContainsFunc(out.Items[1:], isDefault) {
+		out.Items = out.Items[1:]
+	}
+	return []*Node{out}
+}
+
 // iniData returns a tree as other formats have it: without what sops does not see, a
 // comment for each line, and a key's before the key.
 func iniData(root *Node) *Node {
