@@ -25,7 +25,7 @@ func (o *changeOptions) addFlags(cmd *cobra.Command, idempotent string) {
 	f.BoolVar(&o.idempotent, "idempotent", false, idempotent)
 	f.BoolVar(&o.FollowAliases, "follow-aliases", false, "change also what YAML aliases (*name) repeat of it elsewhere")
 	f.BoolVar(&o.AcceptRecipients, "accept-recipients", false, "allow keys that the file's rule does not name")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv, ini or binary")
 }
 
 type setOptions struct {

@@ -149,6 +149,9 @@ func (t *Text) Replace(n *Node, v *Document) ([]byte, error) {
 			}
 		}
 	}
+	if t.isHeadless(n) && len(v.Roots[0].Items) == 0 {
+		return t.Remove(n)
+	}
 	if t.same(n, v) {
 		return t.whole(bytes.Clone(t.Src)), nil
 	}

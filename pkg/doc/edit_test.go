@@ -252,6 +252,7 @@ var iniEdits = []struct{ name, src, op, want string }{
 	{"section of nothing", "[s]\n[t]\nx=1\n", `s = {"p": 1}`, "[s]\np=1\n[t]\nx=1\n"},
 	{"section to nothing", "[s]\nk = a\n\n[t]\nx=1\n", `s = {}`, "[s]\n\n[t]\nx=1\n"},
 	{"section without a header", "; title\n\na = 1\nb = 2\n\n[t]\n", `DEFAULT = {"c": 3}`, "; title\n\nc = 3\n\n[t]\n"},
+	{"section without a header to nothing", "a = 1\n\n[t]\n", `DEFAULT = {}`, "[t]\n"},
 
 	// A new key.
 	{"insert", "[s]\na = 1\nb = 2\n\n[t]\nc = 3\n", `s + k = "x;y"`, "[s]\na = 1\nb = 2\nk = x;y\n\n[t]\nc = 3\n"},
