@@ -448,22 +448,6 @@ func iniSpell(text string, how style, rest string) (string, bool) {
 	return "", false
 }
 
-// loose spells a value with a # or ; in it as most programs read it, where that can
-// be done without raw quotes. It is what Prepare turns into what sops reads.
-func (INI) loose(text string) (lexeme string, ok bool) {
-	if !strings.ContainsAny(text, "#;") || strings.Contains(text, "\n") {
-		return "", false
-	}
-	for _, how := range [...]style{plain, double, single} {
-		out := iniQuotes[how] + text + iniQuotes[how]
-		v, ok := iniValueAt([]byte(out), 0)
-		if n, got, note := iniLoose([]byte(out), true); ok && v.how != iniTick && v.how != iniTriple && !v.more && n == len(out) && got == text && note < 0 {
-			return out, true
-		}
-	}
-	return "", false
-}
-
 // iniReads reports whether a lexeme, with that rest of its line behind it, reads as
 // a text.
 func iniReads(lexeme, text, rest string) bool {
