@@ -176,14 +176,15 @@ func (INI) replaceValue(d *Document, n *Node, text string) iter.Seq[[]Edit] {
 			indent = indent[:len(indent)-len(strings.TrimLeft(indent, " \t"))]
 			ways = slices.Insert(ways, 0, strings.ReplaceAll(text, "\n", d.lineBreak()+indent))
 		}
-		bare := n.Span.Start == n.key.End && (lexeme == "" || isSpace(lexeme[0])) // no blank of the delimiter's is kept
+		// A value that begins right at the delimiter keeps no blank from it.
+		touches := n.Span.Start == n.key.End && (lexeme == "" || isSpace(lexeme[0]))
 		apart := isBlank(d.Src[n.key.End-2]) || n.Span.End < len(d.Src) && isBlank(d.Src[n.Span.End])
 		for _, spelled := range ways {
 			e := Edit{n.Span, spelled}
 			switch {
 			case spelled == "":
 				e.Start = n.key.End
-			case bare && apart && !isSpace(spelled[0]):
+			case touches && apart && !isSpace(spelled[0]):
 				e.Text = " " + spelled
 			}
 			if !yield([]Edit{e}) {
