@@ -44,8 +44,8 @@ func (YAML) read(src []byte) (*Document, error) {
 	return d, nil
 }
 
-func (YAML) hold(v *Document) (*Document, error) { return v, nil }
-func (YAML) checkKey(string) error               { return nil }
+func (YAML) hold(_ int, v *Document) (*Document, error) { return v, nil }
+func (YAML) checkKey(int, string) error                 { return nil }
 
 // A yamlStyle is how a text lays out what is new in it.
 type yamlStyle struct {
