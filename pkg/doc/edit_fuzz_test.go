@@ -104,6 +104,7 @@ func FuzzEdit(f *testing.F) {
 				added := *held.Roots[0]
 				added.Key = key
 				twin.Items = append(twin.Items, &added)
+				twin.Kind, twin.Type = n.Kind, String // it may have been an empty document's null
 			}
 		case 2:
 			if parent == nil {
