@@ -15,6 +15,7 @@ type decryptOptions struct {
 	extract   string
 	path      kenv.Path
 	ignoreMAC bool
+	force     bool
 }
 
 func newDecrypt(p *process) *cobra.Command {
@@ -38,15 +39,21 @@ failure.`,
 	}
 	o.addFlags(cmd, true)
 	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")
+	cmd.Flags().BoolVar(&o.force, "force", false, "write plaintext with --output-dir also over files that git tracks")
 	cmd.Flags().BoolVar(&o.ignoreMAC, "ignore-mac", false, "to rescue data from a damaged file: show it unverified, whoever may have changed it")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runDecrypt(cmd, p, o, files) }
 	return cmd
 }
 
 func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []string) error {
-	jobs, err := o.jobs(cmd, p.ui, files)
+	setup := p.setup()
+	jobs, err := o.jobs(cmd, p.ui, files, below(setup))
 	if err != nil {
 		return err
+	}
+	if len(jobs) == 0 {
+		p.ui.notef("no encrypted file there is covered by a rule")
+		return nil
 	}
 	if o.extract != "" {
 		if o.path, err = kenv.ParsePath(o.extract); err != nil {
@@ -55,30 +62,35 @@ func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []strin
 		switch {
 		case o.inPlace:
 			return misused(cmd, "--extract with --in-place would replace the file by a part of it; use --output")
-		case len(jobs) > 1:
+		case len(jobs) > 1 || o.recursive:
 			return misused(cmd, "--extract is for a single file")
 		}
 	}
 	if o.ignoreMAC && (o.inPlace || o.output != "" && o.output != "-" || o.outputDir != "") {
 		return misused(cmd, "--ignore-mac shows what is in a file, on standard output; it writes no files")
 	}
-	return each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, j) })
+	if o.outputDir != "" && !o.force {
+		if err := untracked(cmd.Context(), o.outputDir, jobs); err != nil {
+			return err
+		}
+	}
+	return p.each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, setup, j) })
 }
 
-func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error {
+func (o *decryptOptions) decrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
 	if err := j.read(p.ui); err != nil {
 		return err
 	}
-	open := p.setup().Open
+	open := setup.Open
 	if o.ignoreMAC {
-		open = p.setup().OpenUnverified
+		open = setup.OpenUnverified
 	}
 	f, err := open(ctx, j.source)
 	if err != nil {
 		return j.about(err)
 	}
 	if o.ignoreMAC {
-		p.ui.warnf("%s: neither its mac nor its seal was looked at: anybody may have changed keys, order, types and clear values", j.name)
+		j.warnf("%s: neither its mac nor its seal was looked at: anybody may have changed keys, order, types and clear values", j.name)
 	}
 	defer f.Wipe()
 	var data []byte
@@ -100,7 +112,7 @@ func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error 
 		return err
 	}
 	if o.inPlace {
-		p.ui.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
+		j.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ Exit codes: the command's own, 128+n if signal n ended it, 125 if kenv fails.`,
 
 func (o *execFileOptions) run(ctx context.Context, cmd *cobra.Command, p *process, name, command string) error {
 	files := &fileOptions{inputType: o.inputType, outputType: o.outputType}
-	jobs, err := files.jobs(cmd, p.ui, []string{name})
+	jobs, err := files.jobs(cmd, p.ui, []string{name}, nil)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (o *groupOptions) run(cmd *cobra.Command, p *process, change kenv.RotateOpt
 	if err != nil {
 		return err
 	}
-	j := &job{name: o.file, source: kenv.Source{Name: o.file}}
+	j := &job{speaker: p.ui.speaker, name: o.file, source: kenv.Source{Name: o.file}}
 	if o.inPlace {
 		j.to = o.file
 	}

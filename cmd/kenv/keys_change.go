@@ -202,35 +202,29 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 	if err != nil {
 		return err
 	}
-	type result struct {
-		*job
-		out *kenv.Encrypted
-	}
-	var results []result
-	var failed failures
+	var jobs []*job
 	for _, name := range files {
 		// A change in lines may have moved rules, but not their order.
 		other, r, err := setup.RuleOf(name)
-		if err == nil && (r == nil || other.Path != now.Path || indexOf(now, r) != indexOf(c, rule)) {
-			continue // another rule's
-		}
-		j := &job{name: name, to: name, source: kenv.Source{Name: name}}
-		if err == nil {
-			err = j.read(p.ui)
-		}
-		var out *kenv.Encrypted
-		if err == nil {
-			out, err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
-			err = j.about(err)
-		}
 		if err != nil {
-			failed = append(failed, err)
-			continue
+			return &fileError{name, fmt.Errorf("nothing was changed: %w", err)}
 		}
-		results = append(results, result{j, out})
+		if r != nil && other.Path == now.Path && indexOf(now, r) == indexOf(c, rule) {
+			jobs = append(jobs, &job{name: name, to: name, source: kenv.Source{Name: name}})
+		}
 	}
-	if len(failed) > 0 {
-		return append(failed, errors.New("nothing was changed, neither the config nor a file"))
+	results := make([]*kenv.Encrypted, len(jobs))
+	errs := p.sideBySide(len(jobs), func(i int, _ speaker) (err error) {
+		j := jobs[i]
+		if err := j.read(p.ui); err != nil {
+			return err
+		}
+		defer func() { j.source.Data = nil }()
+		results[i], err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
+		return j.about(err)
+	})
+	if err := summary(errs); err != nil {
+		return summary(errs, errors.New("nothing was changed, neither the config nor a file"))
 	}
 	if err := p.uninterrupted(func() error {
 		return kenv.Replace(path, edited, kenv.WriteOptions{Ciphertext: true, Expect: &stamp})
@@ -238,16 +232,17 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 		return err
 	}
 	p.ui.notef("%s: changed", shortPath(path))
-	for _, r := range results {
-		if err := r.write(p, r.out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
-			failed = append(failed, err)
-			continue
+	errs = p.sideBySide(len(jobs), func(i int, s speaker) error {
+		j, out := jobs[i], results[i]
+		if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
+			return err
 		}
-		sayResealed(p.ui, r.name, r.out)
-		p.ui.notef("%s: encrypted for %s", r.name, audience(r.out))
-	}
-	if len(failed) > 0 {
-		return hinted{failed.err(), "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(path)))}
+		sayResealed(s, j.name, out)
+		s.notef("%s: encrypted for %s", j.name, audience(out))
+		return nil
+	})
+	if err := summary(errs); err != nil {
+		return hinted{err, "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(path)))}
 	}
 	return nil
 }

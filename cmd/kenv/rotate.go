@@ -46,9 +46,17 @@ failure, 5 the file has recipients that its rule does not name.`,
 }
 
 func runRotate(cmd *cobra.Command, p *process, o *rotateOptions, files []string) error {
-	jobs, err := o.jobs(cmd, p.ui, files)
+	setup, err := o.setup(cmd, p)
 	if err != nil {
 		return err
+	}
+	jobs, err := o.jobs(cmd, p.ui, files, below(setup))
+	if err != nil {
+		return err
+	}
+	if len(jobs) == 0 {
+		p.ui.notef("no encrypted file there is covered by a rule")
+		return nil
 	}
 	if o.Add, err = o.add.all(cmd, p.table); err != nil {
 		return err
@@ -56,11 +64,7 @@ func runRotate(cmd *cobra.Command, p *process, o *rotateOptions, files []string)
 	if o.Remove, err = o.remove.all(cmd, p.table); err != nil {
 		return err
 	}
-	setup, err := o.setup(cmd, p)
-	if err != nil {
-		return err
-	}
-	return each(jobs, func(j *job) error { return o.rotate(cmd.Context(), p, setup, j) })
+	return p.each(jobs, func(j *job) error { return o.rotate(cmd.Context(), p, setup, j) })
 }
 
 func (o *rotateOptions) rotate(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
@@ -75,20 +79,20 @@ func (o *rotateOptions) rotate(ctx context.Context, p *process, setup kenv.Setup
 		return err
 	}
 	if len(out.Lost) > 0 {
-		p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
+		j.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
 	}
-	sayResealed(p.ui, j.name, out)
-	p.ui.notef("%s: new data key, encrypted for %s", j.name, audience(out))
+	sayResealed(j.speaker, j.name, out)
+	j.notef("%s: new data key, encrypted for %s", j.name, audience(out))
 	return nil
 }
 
 // sayResealed says what there is to know about a file that was encrypted anew.
-func sayResealed(u *ui, name string, out *kenv.Encrypted) {
+func sayResealed(s speaker, name string, out *kenv.Encrypted) {
 	if out.Unproven != nil {
-		u.warnf("%s: no key here opens the new file, so nobody has tried whether it opens", name)
+		s.warnf("%s: no key here opens the new file, so nobody has tried whether it opens", name)
 	}
 	if out.FirstSeal {
-		u.notef("%s: sealed for the first time: sops wrote it last, so look whether these are its recipients", name)
+		s.notef("%s: sealed for the first time: sops wrote it last, so look whether these are its recipients", name)
 	}
 }
 
