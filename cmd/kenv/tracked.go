@@ -13,6 +13,8 @@ import (
 	"time"
 )
 
+var errTracked = errors.New("git tracks it, and plaintext would be written over it")
+
 // untracked returns an error if a job would write over a file that git tracks, in
 // which plaintext is one commit away from everybody. Without git, or outside of its
 // work trees, nothing is tracked.
@@ -24,8 +26,7 @@ func untracked(ctx context.Context, dir string, jobs []*job) error {
 	for _, j := range jobs {
 		rel, err := filepath.Rel(dir, j.to)
 		if err == nil && is[filepath.ToSlash(rel)] {
-			return hinted{fmt.Errorf("%s is tracked by git, and plaintext would be written to it: %w", j.to, errObjection),
-				"choose another --output-dir, or insist with --force"}
+			return hinted{&fileError{j.to, errTracked}, "choose another --output-dir, or insist with --force"}
 		}
 	}
 	return nil

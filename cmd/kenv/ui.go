@@ -425,7 +425,7 @@ func exitCode(err error) int {
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
-	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection):
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection, errTracked):
 		return exitPolicy
 	}
 	return exitFailed
