@@ -1,16 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/kenv"
@@ -226,91 +222,6 @@ func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
 	infoB, errB := os.Stat(b)
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB) && infoA.Mode().IsRegular()
-}
-
-// each runs work for every job, side by side. One that fails does not keep the others
-// from it.
-func (p *process) each(jobs []*job, work func(*job) error) error {
-	errs := p.sideBySide(len(jobs), func(i int, s speaker) error {
-		j := jobs[i]
-		j.speaker = s
-		info, err := os.Stat(j.name)
-		if err == nil && info.Size() > heavy {
-			p.weight.Lock()
-			defer p.weight.Unlock()
-		}
-		defer func() { j.source.Data = nil }()
-		failed := work(j)
-		if failed != nil && err == nil && info.IsDir() {
-			return hinted{failed, "to take the files below it: -r"}
-		}
-		return failed
-	})
-	return summary(errs)
-}
-
-// heavy is the size of files that are worked on one at a time, so that memory need
-// not hold several of them.
-const heavy = 16 << 20
-
-// sideBySide runs work for each number below n, several at a time, and returns its
-// errors. What work says comes in the order of the numbers.
-func (p *process) sideBySide(n int, work func(i int, s speaker) error) []error {
-	errs := make([]error, n)
-	if n == 1 {
-		errs[0] = work(0, p.ui.speaker)
-		return errs
-	}
-	step, stop := p.ui.screen.progress(n)
-	defer stop()
-	var (
-		mu    sync.Mutex
-		ended = make([]bool, n)
-		said  = make([]bytes.Buffer, n)
-		turn  int // the first whose words have not been said
-	)
-	end := func(i int) {
-		mu.Lock()
-		defer mu.Unlock()
-		for ended[i] = true; turn < n && ended[turn]; turn++ {
-			if said[turn].Len() > 0 {
-				p.ui.to.Write(said[turn].Bytes())
-				said[turn] = bytes.Buffer{}
-			}
-		}
-		step()
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(n, max(8, 4*runtime.GOMAXPROCS(0))) { // most of the time they wait, for a service or the disk
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				errs[i] = work(i, speaker{p.ui.screen, &said[i]})
-				end(i)
-			}
-		})
-	}
-	wg.Wait()
-	return errs
-}
-
-// summary makes one error of those of several files, and of what else is wrong.
-func summary(errs []error, more ...error) error {
-	var failed failures
-	for _, err := range errs {
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	if len(failed) > 0 && len(errs) > 1 {
-		failed = append(failed, fmt.Errorf("%d of %s failed", len(failed), count(len(errs), "file")))
-	}
-	for _, err := range more {
-		if err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return failed.err()
 }
 
 // read fills in the job's data.

@@ -31,7 +31,6 @@ type process struct {
 	settings func() (map[string]string, error) // those of the user's config, read when asked for
 
 	busy     sync.RWMutex // held, to read, while a file is being written
-	weight   sync.Mutex   // held by who works on a large file
 	signals  chan os.Signal
 	handler  atomic.Pointer[func(syscall.Signal) bool]
 	ended    atomic.Int32 // the signal that ends the process
