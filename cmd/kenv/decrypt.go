@@ -31,11 +31,18 @@ With --extract PATH only what stands there in the first document is shown: a str
 as it is, without a line feed, anything else in the file's format. PATH is a.b[0]
 or ["a"]["b"][0].
 
+Several files are worked on side by side, and one that fails does not keep the others
+from it. With --recursive a directory stands for the encrypted files below it that a
+rule covers, or for all of them where there is no config. With --output-dir no file is
+written over that git tracks, but with --force.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
-failure.`,
+failure, 5 git tracks a file that would be written over; of several failures that of
+the first file.`,
 		Example: `  kenv decrypt secrets.yaml
   kenv decrypt --extract db.password secrets.yaml
-  kenv decrypt --output-type json secrets.yaml`,
+  kenv decrypt --output-type json secrets.yaml
+  kenv decrypt -r --output-dir /run/secrets deploy`,
 	}
 	o.addFlags(cmd, true)
 	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")

@@ -33,10 +33,15 @@ The master keys are those of --key (and --age), else those that the environment
 names (KENV_KEYS, SOPS_AGE_RECIPIENTS), else those of the first rule that covers
 the file in the nearest .kenv.yaml or .sops.yaml.
 
+Several files are worked on side by side, and one that fails does not keep the others
+from it. With --recursive a directory stands for the files below it that a rule covers
+and that are not encrypted yet.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure of the previous file, 5 the rules object.`,
 		Example: `  kenv encrypt -i secrets.yaml
   kenv encrypt --key age1… -o secrets.enc.json secrets.json
+  kenv encrypt -r -i .
   kenv encrypt --previous secrets.enc.yaml -o secrets.enc.yaml plain.yaml`,
 	}
 	o.fileOptions.addFlags(cmd, true)

@@ -24,6 +24,9 @@ type keysChangeOptions struct {
 	mech      string
 }
 
+const keysChangeCodes = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
+failure of a file.`
+
 func newKeysAdd(p *process) *cobra.Command {
 	o := &keysChangeOptions{}
 	cmd := &cobra.Command{
@@ -35,7 +38,9 @@ files at and below the config. The rule is the one that covers the paths; withou
 paths the config must have a single rule.
 
 The key is tried first. Of a key with a public half, such as an RSA key in an HSM or in
-AWS KMS, the config gets that too, so that nobody needs the HSM or AWS to encrypt.`,
+AWS KMS, the config gets that too, so that nobody needs the HSM or AWS to encrypt.
+
+` + keysChangeCodes,
 		Example: `  kenv keys add --comment alice age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
   kenv keys add arn:aws:kms:eu-west-1:111122223333:alias/prod prod/`,
 	}
@@ -64,7 +69,9 @@ and from the files of that rule, which get a new data key. The rule and the file
 chosen as for kenv keys add.
 
 Whoever had the key may have kept what they could read, and still can read it in the
-version control's history. Change the secrets themselves.`,
+version control's history. Change the secrets themselves.
+
+` + keysChangeCodes,
 		Example: `  kenv keys remove age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
 	}
 	o.attrOptions.addFlags(cmd.Flags(), p.table)

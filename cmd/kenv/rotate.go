@@ -30,9 +30,13 @@ at hand before it replaces the old one. What the old data key protected is still
 version control and in the memory of whoever has read it: after a leak, change the
 secrets themselves.
 
+With --recursive a directory stands for the encrypted files below it that a rule
+covers, or for all of them where there is no config.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure, 5 the file has recipients that its rule does not name.`,
 		Example: `  kenv rotate -i secrets.yaml
+  kenv rotate -r -i .
   kenv rotate -i --rm-key age1… --add-key arn:aws:kms:eu-west-1:111122223333:alias/prod secrets.yaml`,
 	}
 	o.fileOptions.addFlags(cmd, false)

@@ -26,7 +26,7 @@ func newUpdateKeys(p *process) *cobra.Command {
 		Use:   "updatekeys [flags] PATH…",
 		Short: "Make the master keys of files those of the config",
 		Long: `Make the master keys of encrypted files those that the config names for them, in
-place. Of a directory, all encrypted files below it are meant that a rule covers. The
+place. A directory stands for the encrypted files below it that a rule covers. The
 changes are shown first, and made once you agree.
 
 Adding a key wraps the data key once more, and the values keep their ciphertext.
