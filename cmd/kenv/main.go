@@ -18,6 +18,9 @@ func main() { os.Exit(Main(context.Background(), os.Args[1:])) }
 func Main(ctx context.Context, args []string) int {
 	p := newProcess()
 	root := newRoot(p)
+	if isCompletion(args) {
+		addCompletions(p, root)
+	}
 	args, err := fromSops(root, args)
 	if err == nil {
 		root.SetArgs(args)

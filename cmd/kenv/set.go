@@ -225,6 +225,6 @@ func (j *valueJob) finish(p *process, out *kenv.Changed, idempotent bool) error 
 	if len(out.Lost) > 0 {
 		p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
 	}
-	sayResealed(p.ui, j.name, out.Encrypted)
+	sayResealed(p.ui.speaker, j.name, out.Encrypted)
 	return nil
 }

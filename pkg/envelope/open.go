@@ -187,6 +187,32 @@ func Inspect(src []byte, f doc.Format) (*Metadata, error) {
 	return o.meta, nil
 }
 
+// Outline returns the tree of each document of an encrypted file: names and structure,
+// which are readable without a key, and values as they are encrypted. Nothing is
+// verified. A file that is one text has none.
+func Outline(src []byte, f doc.Format) ([]*doc.Node, error) {
+	o, err := inspect(src, f, true)
+	if err != nil || o.doc.Whole != nil {
+		return nil, err
+	}
+	roots := o.doc.Unwrap()
+	for _, r := range roots {
+		markComments(r)
+	}
+	return roots, nil
+}
+
+// markComments tells items of lists that are encrypted comments, as sops writes them,
+// from values.
+func markComments(n *doc.Node) {
+	for _, item := range n.Items {
+		if t, ok := parseToken(item.Text, false); item.Kind == doc.Scalar && ok && t.typ == tagComment {
+			item.Kind = doc.Comment
+		}
+		markComments(item)
+	}
+}
+
 // Recipients returns the names of a file's master keys, by group: see
 // keys.Table.NameOf.
 func Recipients(m *Metadata, table keys.Table) [][]string {

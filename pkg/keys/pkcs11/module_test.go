@@ -206,6 +206,18 @@ func TestDo(t *testing.T) {
 	if _, err := do(ctx, d, f); err != nil {
 		t.Error(err)
 	}
+
+	// A long queue is no module that does not answer.
+	d.patience = 200 * time.Millisecond
+	var queue sync.WaitGroup
+	for range 10 {
+		queue.Go(func() {
+			if _, err := do(ctx, d, func() (int, error) { time.Sleep(d.patience / 4); return 0, nil }); err != nil {
+				t.Errorf("in a queue that moves: %v", err)
+			}
+		})
+	}
+	queue.Wait()
 }
 
 // SoftHSM rewrites a token's file at each login, and so processes disturb each
