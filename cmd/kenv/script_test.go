@@ -88,7 +88,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// Configs are looked for up to the home directory, and no further.
 			env.Setenv("HOME", env.WorkDir)
-			env.Values["kms"] = kmstest.Once(false) // each its own, as scripts count calls and disable keys
+			env.Values["kms"] = kmstest.Once(false)   // each its own, as scripts count calls and disable keys
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each kenv with the race detector ends late
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 			env.Setenv("IDENTITY", filepath.Join(env.WorkDir, ".config", "kenv", "age", "keys.txt"))

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -398,7 +399,29 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 			return nil, err
 		}
 	}
-	return out, out.restore(opened, uncommented, notes)
+	if err := out.restore(opened, uncommented, notes); err != nil {
+		return nil, err
+	}
+	if o.sealed && !out.keepsEnd() {
+		out.Wipe()
+		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
+	}
+	return out, nil
+}
+
+// keepsEnd reports whether the last value is what was encrypted. White space is not
+// sealed, but without the line break at the end of the file a block scalar, where that
+// was the last thing before the metadata, would lose one of its own.
+func (f *File) keepsEnd() bool {
+	src := f.doc.Src
+	if _, yaml := f.Format.(doc.YAML); !yaml || f.doc.Whole != nil || len(src) > 0 && src[len(src)-1] == '\n' {
+		return true
+	}
+	now, _, err := f.Format.Prepare(f.plain, doc.Splice)
+	if err != nil {
+		return true // it is held in another way, as a whole
+	}
+	return slices.EqualFunc(now.Roots, f.doc.Roots, doc.Equal)
 }
 
 func (f *File) openLayout() ([]doc.Note, error) {
