@@ -2,7 +2,6 @@ package config
 
 import (
 	"path/filepath"
-	"regexp"
 	"slices"
 	"sync"
 )
@@ -21,7 +20,7 @@ type Tree struct {
 	real    map[string]string // directories as named, and without symbolic links
 	configs map[string]answer[string]
 	read    map[string]answer[*Config]
-	usual   []glob
+	usual   func(path string) bool
 }
 
 type answer[T any] struct {
@@ -72,7 +71,7 @@ func (t *Tree) Look(file string) (v Cover, err error) {
 	switch {
 	case v.Rule != nil:
 		v.Named = len(v.Rule.globs) > 0 || v.Rule.regex != nil && !v.Rule.regex.MatchString(improbable)
-		v.Usual = rel != "" && covers(t.defaults(), rel)
+		v.Usual = rel != "" && t.isUsual(rel)
 	case rel != "":
 		v.Excluded = slices.ContainsFunc(v.Config.Rules, func(r Rule) bool { return excludes(r.globs, rel) })
 	}
@@ -89,16 +88,15 @@ func remember[T any](m *map[string]T, name string, value T) {
 	(*m)[name] = value
 }
 
-// defaults returns DefaultPaths, ready to be used.
-func (t *Tree) defaults() []glob {
-	for i := len(t.usual); i < len(DefaultPaths()); i++ {
-		expr, exclude, err := globExpr(DefaultPaths()[i])
-		if err != nil {
+// isUsual reports whether DefaultPaths cover a path.
+func (t *Tree) isUsual(path string) bool {
+	if t.usual == nil {
+		var err error
+		if t.usual, err = Patterns(DefaultPaths()); err != nil {
 			panic(err) // not input
 		}
-		t.usual = append(t.usual, glob{regexp.MustCompile(expr), exclude})
 	}
-	return t.usual
+	return t.usual(path)
 }
 
 // find is Find for a directory that is resolved.

@@ -28,6 +28,7 @@ const (
 	DamagedToken     = "damaged-token"
 	DamagedMetadata  = "damaged-metadata"
 	MergeConflict    = "merge-conflict"
+	UnresolvedMerge  = "unresolved-merge"
 	MissingRecipient = "missing-recipient"
 	ExtraRecipient   = "extra-recipient"
 	KeyGroups        = "key-groups"
@@ -51,7 +52,8 @@ func CheckKinds() []CheckKind {
 		{ValueInClear, "A value or comment of an encrypted file is in clear, where the file's own rule would encrypt it"},
 		{DamagedToken, "An encrypted value is not well formed"},
 		{DamagedMetadata, "The metadata of an encrypted file is incomplete or damaged"},
-		{MergeConflict, "A merge conflict is not resolved"},
+		{MergeConflict, "git has left conflict markers in a file"},
+		{UnresolvedMerge, "An encrypted file holds conflicts of a merge that nobody has resolved"},
 		{MissingRecipient, "The config names a key that the file was not encrypted for"},
 		{ExtraRecipient, "The file can be decrypted with a key that the config does not name"},
 		{KeyGroups, "Key groups or threshold are not those of the config"},
@@ -105,7 +107,8 @@ type CheckReport struct {
 	Covered    int // by a rule
 	Encrypted  int
 	Verified   int
-	Unverified int // with Verify: there was no key at hand
+	Unverified int  // with Verify: there was no key at hand
+	NoConfig   bool // is in force for any of the files
 }
 
 // lookLimit is how much of a file is looked at that no rule covers and that is too
@@ -139,7 +142,7 @@ func (s Setup) Check(ctx context.Context, files []CheckFile, o CheckOptions) *Ch
 		})
 	}
 	wg.Wait()
-	r := &CheckReport{}
+	r := &CheckReport{NoConfig: true}
 	if err := ctx.Err(); err != nil {
 		r.Failures = append(r.Failures, err)
 	}
@@ -150,6 +153,7 @@ func (s Setup) Check(ctx context.Context, files []CheckFile, o CheckOptions) *Ch
 			failed[f.failure.Error()] = true
 			r.Failures = append(r.Failures, f.failure)
 		}
+		r.NoConfig = r.NoConfig && !f.configured
 		for _, n := range []struct {
 			is    bool
 			count *int
@@ -184,7 +188,7 @@ type fileReport struct {
 	problems []Problem
 	failure  error
 
-	looked, covered, encrypted, verified, unverified bool
+	looked, configured, covered, encrypted, verified, unverified bool
 }
 
 func (r *fileReport) add(kind string, line int, format string, args ...any) *Problem {
@@ -208,7 +212,7 @@ func (c *checker) check(ctx context.Context, f CheckFile, r *fileReport) {
 		r.failure = err
 		return
 	}
-	r.looked, r.covered = true, cover.Rule != nil
+	r.looked, r.configured, r.covered = true, cover.Config != nil, cover.Rule != nil
 	sure, _ := byName(f.Name)
 	named := cover.Rule != nil && (cover.Named || cover.Usual && sure != nil)
 	checked, format := c.checkForm(f.Name, data, named, r)
@@ -309,7 +313,7 @@ func (c *checker) checkForm(name string, data []byte, named bool, r *fileReport)
 	for _, f := range checked.Flaws {
 		p := r.add(map[string]string{
 			envelope.InClear: ValueInClear, envelope.BadToken: DamagedToken,
-			envelope.BadMetadata: DamagedMetadata, envelope.Unresolved: MergeConflict,
+			envelope.BadMetadata: DamagedMetadata, envelope.Unresolved: UnresolvedMerge,
 		}[f.Kind], f.Line, "%s", f.Msg)
 		if p.Path = f.Path; f.Line == 0 {
 			p.Line = metaLine(data)
