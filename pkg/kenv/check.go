@@ -504,9 +504,7 @@ func checkContent(data []byte, r *fileReport) {
 	}
 	look("AGE-SECRET-KEY-", isIdentity, IdentityInClear, "an age identity is in clear")
 	look("-----BEGIN ", isPrivateKey, PrivateKey, "a private key is in clear")
-	look("PuTTY-User-Key-File-", func(text []byte) bool {
-		return bytes.Contains(text[:min(len(text), 8<<10)], []byte("\nPrivate-Lines: "))
-	}, PrivateKey, "a private key is in clear")
+	look("PuTTY-User-Key-File-", isPuTTYKey, PrivateKey, "a private key is in clear")
 }
 
 // isIdentity tells an identity from a text about identities, by the length of what
@@ -536,10 +534,17 @@ func isPrivateKey(text []byte) bool {
 	for line := range bytes.Lines(body) {
 		line = bytes.Trim(line, " \t\r\n\"'`,+#*")
 		if len(line) >= 32 && runOf(line, isBase64) == len(line) {
-			return true
+			// What OpenSSH writes names its cipher first: here "none".
+			const ssh, inClear = "b3BlbnNzaC1rZXktdjEA", "b3BlbnNzaC1rZXktdjEAAAAABG5vbmU"
+			return !bytes.HasPrefix(line, []byte(ssh)) || bytes.HasPrefix(line, []byte(inClear))
 		}
 	}
 	return false
+}
+
+func isPuTTYKey(text []byte) bool {
+	text = text[:min(len(text), 8<<10)]
+	return bytes.Contains(text, []byte("\nEncryption: none")) && bytes.Contains(text, []byte("\nPrivate-Lines: "))
 }
 
 // runOf returns how many of the first bytes of a text are like that.
