@@ -29,7 +29,7 @@ Exit codes: 0 done, 2 there is no such command.`,
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"check", "diff", "git",
+	"diff", "git",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.

@@ -72,7 +72,7 @@ failure, 5 a check or a policy objects.`,
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newExecEnv(p), newExecFile(p), newKeys(p),
 		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGroups(p), newFileStatus(p),
-		newDoctor(p), newVersion(p), newCompletion(p),
+		newCheck(p), newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())
 	return root
