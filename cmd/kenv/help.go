@@ -24,7 +24,7 @@ func newHelp() *cobra.Command {
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"check", "diff", "git",
+	"check",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.

@@ -19,6 +19,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/kenvhq/kenv/pkg/git"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/run"
@@ -403,7 +404,7 @@ func exitCode(err error) int {
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
-	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection):
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection), as[*git.CacheError](err):
 		return exitPolicy
 	}
 	return exitFailed
@@ -500,7 +501,7 @@ func hint(err error) string {
 	case errors.Is(err, kenv.ErrNoConfig):
 		return "kenv init writes one"
 	}
-	return ""
+	return gitHint(err)
 }
 
 func aliasHint(err error, name string) string {
