@@ -38,7 +38,7 @@ func Text(ctx context.Context, s kenv.Setup, data []byte, hide bool) []byte {
 	case ctx.Err() != nil:
 		text = note("its keys did not answer in time, so this is the encrypted text")
 	default:
-		text = note(fmt.Sprintf("this is the encrypted text, and not in order: %v", err))
+		text = note(fmt.Sprintf("not in order, so this is the encrypted text: %v", err))
 	}
 	switch {
 	case hide && err == nil:
