@@ -20,7 +20,8 @@ const attributes = " diff=" + Driver + " merge=" + Driver
 // their extensions.
 //
 // The lines may name more files than the rules do. The drivers leave files that are
-// not encrypted as they are.
+// not encrypted as they are. Of sets such as [!a] git takes bytes for characters, and
+// so knows only those of ASCII.
 func Attributes(c *config.Config) (lines []string, byHand []config.Rule) {
 	add := func(pattern, attributes string) {
 		if line := quotePattern(pattern) + attributes; !slices.Contains(lines, line) {
