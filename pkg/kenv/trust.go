@@ -12,7 +12,7 @@ import (
 // Trusting returns a Setup for opening what nobody asked for by name, as a program
 // does that is started for each file of a commit. Anybody may have written these
 // files, so of the keys that ask a server only those are used that a rule of one of
-// the configs names. The configs are looked at when such a key turns up.
+// the configs names. The configs are looked at when such a key is to be asked.
 func (s Setup) Trusting(configs func() []*config.Config) Setup {
 	whole := s
 	s.known = sync.OnceValue(func() (list []keys.MasterKey) {
@@ -23,6 +23,9 @@ func (s Setup) Trusting(configs func() []*config.Config) Setup {
 		}
 		return list
 	})
+	named := func(e keys.Entry) bool {
+		return slices.ContainsFunc(s.known(), func(k keys.MasterKey) bool { return whole.Keys.Matches(k, e) })
+	}
 	s.Keys = slices.Clone(s.Keys)
 	for i, row := range s.Keys {
 		if !row.Remote {
@@ -30,10 +33,10 @@ func (s Setup) Trusting(configs func() []*config.Config) Setup {
 		}
 		s.Keys[i].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
 			k, err := row.FromEntry(e)
-			if err != nil || slices.ContainsFunc(s.known(), func(k keys.MasterKey) bool { return whole.Keys.Matches(k, e) }) {
-				return k, err
+			if err != nil {
+				return nil, err
 			}
-			return unnamedKey{k}, nil
+			return namedKey{k, named}, nil
 		}
 	}
 	return s
@@ -51,9 +54,15 @@ func (s Setup) ofRule(r *config.Rule) (list []keys.MasterKey) {
 	return list
 }
 
-// An unnamedKey asks a server that no config names.
-type unnamedKey struct{ keys.MasterKey }
+// A namedKey asks its server only for entries whose key a config names.
+type namedKey struct {
+	keys.MasterKey
+	named func(keys.Entry) bool
+}
 
-func (unnamedKey) Unwrap(context.Context, keys.Entry) ([]byte, error) {
-	return nil, &keys.NotHereError{Looked: []string{"the configs of this work tree (they do not name it, so it is not asked)"}}
+func (k namedKey) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
+	if !k.named(e) {
+		return nil, &keys.NotHereError{Looked: []string{"the configs of this work tree (none names it, so it is not asked)"}}
+	}
+	return k.MasterKey.Unwrap(ctx, e)
 }

@@ -60,7 +60,9 @@ func TestTrusting(t *testing.T) {
 	} {
 		looked := false
 		trusting := s.Trusting(func() []*config.Config {
-			looked = true
+			if looked = true; c.names == "" {
+				return nil
+			}
 			c, err := config.Parse(filepath.Join(t.TempDir(), config.Name), []byte(c.names))
 			if err != nil {
 				t.Fatal(err)
