@@ -153,7 +153,7 @@ func TestDocsCommands(t *testing.T) {
 	flag := regexp.MustCompile(`^--[a-z]`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
-	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md"} {
+	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md", "docs/git.md", "docs/ci.md"} {
 		text := page(t, name)
 		var snippets []string
 		for _, block := range fences(text, "sh") {
@@ -178,6 +178,9 @@ func TestDocsCommands(t *testing.T) {
 			args := strings.Fields(end.ReplaceAllString(line, ""))
 			if args[0] == "FILE" || args[0] == "secrets.yaml" {
 				continue // kenv FILE is kenv edit FILE
+			}
+			if slices.Contains(notYet, args[0]) {
+				continue
 			}
 			args, err := fromSops(root, args)
 			if err != nil {

@@ -51,6 +51,7 @@ func runGitTextconv(ctx context.Context, p *process, name string) error {
 		return err
 	}
 	setup := p.setup()
+	setup.Config = "" // the content alone decides: one blob, one text
 	setup.Keys = p.askingNobody()
 	setup = setup.Trusting(func() []*config.Config {
 		r, err := git.Open(ctx, ".")

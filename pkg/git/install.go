@@ -200,6 +200,10 @@ func (r *Repository) addAttributes(p *Plan, c *config.Config) error {
 		return nil
 	}
 	path := filepath.Join(dir, ".gitattributes")
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is a symbolic link, which git does not follow; make it a file, and run kenv git install again", r.short(path)))
+		return nil
+	}
 	text, exists, err := readOwn(path)
 	switch {
 	case err != nil:

@@ -42,8 +42,12 @@ func TestTrusting(t *testing.T) {
 	local, _ := newSetup(t)
 	s := kenv.Setup{Keys: keys.Table{{
 		Kind: "kms", Remote: true,
-		Parse:     func(s keys.Spec) (keys.MasterKey, bool, error) { return serverKey{clearKey(s.Name), &asked, &named}, true, nil },
-		FromEntry: func(e keys.Entry) (keys.MasterKey, error) { return serverKey{clearKey(e.Field("arn")), &asked, &named}, nil },
+		Parse: func(s keys.Spec) (keys.MasterKey, bool, error) {
+			return serverKey{clearKey(s.Name), &asked, &named}, true, nil
+		},
+		FromEntry: func(e keys.Entry) (keys.MasterKey, error) {
+			return serverKey{clearKey(e.Field("arn")), &asked, &named}, nil
+		},
 	}, local.Keys[0]}}
 	out, err := s.Encrypt(t.Context(), kenv.Source{Data: []byte("a: b\n"), Format: doc.YAML{}}, kenv.EncryptOptions{Keys: []string{arn}})
 	if err != nil {
