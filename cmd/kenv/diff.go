@@ -115,12 +115,12 @@ func runDiff(cmd *cobra.Command, p *process, o *diffOptions, args []string) erro
 
 // states reads the two states of a file to compare; to is "" for the work tree's.
 func states(ctx context.Context, from, to, name string) (old, new *kenv.Source, err error) {
-	r, err := git.Open(ctx, existing(filepath.Dir(name)))
+	w, err := git.Find(ctx, existing(filepath.Dir(name)))
 	if err != nil {
 		return nil, nil, err
 	}
 	in := func(revision string) (*kenv.Source, error) {
-		data, ok, err := r.Show(ctx, revision, name)
+		data, ok, err := w.Show(ctx, revision, name)
 		if err != nil || !ok {
 			return nil, err
 		}

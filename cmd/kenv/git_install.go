@@ -44,12 +44,12 @@ those that have the lines in .gitattributes.`,
 	}
 	o.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return runGit(cmd, p, o, "kenv is set up here already", git.InstallGlobal, func(ctx context.Context, r *git.Repository) (*git.Plan, error) {
-			configs, err := p.configs(ctx, r)
+		return runGit(cmd, p, o, "kenv is set up here already", git.InstallGlobal, func(ctx context.Context, w *git.WorkTree) (*git.Plan, error) {
+			configs, err := p.configs(ctx, w)
 			if err != nil {
 				return nil, err
 			}
-			return r.Install(ctx, configs)
+			return w.Install(ctx, configs)
 		})
 	}
 	return cmd
@@ -66,15 +66,15 @@ What else is in these files stays as it is, byte for byte.`,
 	}
 	o.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return runGit(cmd, p, o, "nothing of kenv's is here", git.UninstallGlobal, func(ctx context.Context, r *git.Repository) (*git.Plan, error) {
-			return r.Uninstall(ctx)
+		return runGit(cmd, p, o, "nothing of kenv's is here", git.UninstallGlobal, func(ctx context.Context, w *git.WorkTree) (*git.Plan, error) {
+			return w.Uninstall(ctx)
 		})
 	}
 	return cmd
 }
 
 // runGit makes a plan, shows it and carries it out.
-func runGit(cmd *cobra.Command, p *process, o *gitOptions, nothing string, global func(context.Context) (*git.Plan, error), local func(context.Context, *git.Repository) (*git.Plan, error)) error {
+func runGit(cmd *cobra.Command, p *process, o *gitOptions, nothing string, global func(context.Context) (*git.Plan, error), local func(context.Context, *git.WorkTree) (*git.Plan, error)) error {
 	if o.global && o.local {
 		return misused(cmd, "--global and --local are two places; say one")
 	}
@@ -83,11 +83,11 @@ func runGit(cmd *cobra.Command, p *process, o *gitOptions, nothing string, globa
 		if o.global {
 			return global(ctx)
 		}
-		r, err := git.Open(ctx, ".")
+		w, err := git.Find(ctx, ".")
 		if err != nil {
 			return nil, err
 		}
-		return local(ctx, r)
+		return local(ctx, w)
 	}()
 	if err != nil {
 		return err
@@ -117,13 +117,13 @@ func runGit(cmd *cobra.Command, p *process, o *gitOptions, nothing string, globa
 
 // configs returns the configs that a work tree's files are encrypted by: the one that
 // the user names, or all there are.
-func (p *process) configs(ctx context.Context, r *git.Repository) ([]*config.Config, error) {
+func (p *process) configs(ctx context.Context, w *git.WorkTree) ([]*config.Config, error) {
 	var paths []string
 	if c := p.setup().Config; c != "" {
 		paths = []string{c}
 	} else {
 		var err error
-		if paths, err = r.Configs(ctx); err != nil {
+		if paths, err = w.Configs(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -144,7 +144,7 @@ func gitHint(err error) string {
 	switch {
 	case errors.As(err, &cache):
 		return "git config --unset-all diff." + cache.Driver + ".cachetextconv; git update-ref -d refs/notes/textconv/" + cache.Driver
-	case errors.Is(err, git.ErrNoRepository):
+	case errors.Is(err, git.ErrNoWorkTree):
 		return "git init makes one"
 	}
 	return ""

@@ -43,7 +43,7 @@ diff.kenv.cachetextconv is set.`,
 }
 
 func runGitTextconv(ctx context.Context, p *process, name string) error {
-	if driver := git.Caching(ctx, "."); driver != "" {
+	if driver := git.Caching(ctx); driver != "" {
 		return &git.CacheError{Driver: driver}
 	}
 	data, _, err := kenv.ReadFile(name, kenv.MaxSize)
@@ -54,11 +54,11 @@ func runGitTextconv(ctx context.Context, p *process, name string) error {
 	setup.Config = "" // the content alone decides: one blob, one text
 	setup.Keys = p.askingNobody()
 	setup = setup.Trusting(func() []*config.Config {
-		r, err := git.Open(ctx, ".")
+		w, err := git.Here(ctx)
 		if err != nil {
 			return nil
 		}
-		configs, _ := p.configs(ctx, r) // one that cannot be read names no keys
+		configs, _ := p.configs(ctx, w) // one that cannot be read names no keys
 		return configs
 	})
 	limited, cancel := context.WithTimeout(ctx, textconvLimit)

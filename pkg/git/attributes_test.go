@@ -33,14 +33,14 @@ func needGit(t *testing.T) {
 	}
 }
 
-func newRepository(t *testing.T) *Repository {
+func newWorkTree(t *testing.T) *WorkTree {
 	t.Helper()
 	needGit(t)
 	dir := t.TempDir()
 	if out, err := exec.Command("git", "-C", dir, "init", "-q").CombinedOutput(); err != nil {
 		t.Fatalf("git init: %v\n%s", err, out)
 	}
-	r, err := Open(t.Context(), dir)
+	r, err := Find(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +65,7 @@ func parse(t *testing.T, dir string, rules ...[]string) *config.Config {
 
 // What git makes of the lines is what kenv makes of the rules.
 func TestAttributesMean(t *testing.T) {
-	r := newRepository(t)
+	r := newWorkTree(t)
 	paths := []string{
 		"secrets.yaml", "a/secrets.yaml", "secrets/x", "a/secrets/x", "a/secrets/b/x.md", "secrets", "a/secrets",
 		"prod/a.yaml", "prod/b/a.yaml", "x/prod/a.yaml", "prod/a.txt", ".env", ".env.prod", "a/.env.prod", "a.env",
@@ -109,7 +109,7 @@ func TestAttributesMean(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(r.Root, ".gitattributes"), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := r.git(t.Context(), append([]string{"check-attr", "-z", "diff", "--"}, paths...)...)
+		out, err := r.run(t.Context(), append([]string{"check-attr", "-z", "diff", "--"}, paths...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -70,59 +70,59 @@ func (p *Plan) Apply(ctx context.Context) error {
 // Nothing uses them before a repository's attributes say so.
 func InstallGlobal(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	return p, p.addDrivers(ctx, ".", Global)
+	return p, p.addDrivers(ctx, here(false), Global)
 }
 
 // UninstallGlobal plans to undo InstallGlobal.
 func UninstallGlobal(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	return p, p.dropDrivers(ctx, ".", Global)
+	return p, p.dropDrivers(ctx, here(false), Global)
 }
 
 // Install plans to have a work tree use kenv: its drivers, the attributes for the
 // files that the configs name, and the hook before a commit. What is there already is
 // no step.
-func (r *Repository) Install(ctx context.Context, configs []*config.Config) (*Plan, error) {
+func (w *WorkTree) Install(ctx context.Context, configs []*config.Config) (*Plan, error) {
 	p := &Plan{}
-	if err := p.addDrivers(ctx, r.Root, Local); err != nil {
+	if err := p.addDrivers(ctx, w, Local); err != nil {
 		return nil, err
 	}
 	for _, c := range configs {
-		if err := r.addAttributes(p, c); err != nil {
+		if err := w.addAttributes(p, c); err != nil {
 			return nil, err
 		}
 	}
 	if len(configs) == 0 {
 		p.Notes = append(p.Notes, "no config in this work tree says which files are encrypted: kenv init writes one; then run kenv git install again")
 	}
-	return p, r.addHook(ctx, p)
+	return p, w.addHook(ctx, p)
 }
 
 // Uninstall plans to undo Install, byte by byte.
-func (r *Repository) Uninstall(ctx context.Context) (*Plan, error) {
+func (w *WorkTree) Uninstall(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	if err := p.dropDrivers(ctx, r.Root, Local); err != nil {
+	if err := p.dropDrivers(ctx, w, Local); err != nil {
 		return nil, err
 	}
-	files, err := r.files(ctx, ".gitattributes")
+	files, err := w.files(ctx, ".gitattributes")
 	if err != nil {
 		return nil, err
 	}
 	for _, path := range files {
-		if err := r.dropBlock(p, path, ""); err != nil {
+		if err := w.dropBlock(p, path, ""); err != nil {
 			return nil, err
 		}
 	}
-	hook, _, err := r.hook(ctx)
+	hook, _, err := w.hook(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range []string{hook, filepath.Join(r.Root, ".husky", "pre-commit")} {
-		if err := r.dropBlock(p, path, shebang); err != nil {
+	for _, path := range []string{hook, filepath.Join(w.Root, ".husky", "pre-commit")} {
+		if err := w.dropBlock(p, path, shebang); err != nil {
 			return nil, err
 		}
 	}
-	for _, f := range r.frameworks() {
+	for _, f := range w.frameworks() {
 		if f.has {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s runs kenv, and is not changed: take that out by hand", f.name))
 		}
@@ -131,12 +131,12 @@ func (r *Repository) Uninstall(ctx context.Context) (*Plan, error) {
 }
 
 // addDrivers has git know kenv's drivers. textconv's output is never to be cached.
-func (p *Plan) addDrivers(ctx context.Context, dir string, scope Scope) error {
-	if driver := Caching(ctx, dir); driver != "" {
+func (p *Plan) addDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
+	if driver := Caching(ctx); driver != "" {
 		return &CacheError{driver}
 	}
 	for _, s := range settings() {
-		old, err := run(ctx, dir, "config", "--"+string(scope), "--get", s.key)
+		old, err := w.run(ctx, "config", "--"+string(scope), "--get", s.key)
 		if err != nil && !isExit(err, 1) {
 			return err
 		}
@@ -145,12 +145,12 @@ func (p *Plan) addDrivers(ctx context.Context, dir string, scope Scope) error {
 			continue
 		case err == nil:
 			p.add(fmt.Sprintf("%s git config: %s = %s\n  (it was %q)", scope, s.key, s.value, was), func(ctx context.Context) error {
-				_, err := run(ctx, dir, "config", "--"+string(scope), "--replace-all", s.key, s.value)
+				_, err := w.run(ctx, "config", "--"+string(scope), "--replace-all", s.key, s.value)
 				return err
 			})
 		default:
 			p.add(fmt.Sprintf("%s git config: %s = %s", scope, s.key, s.value), func(ctx context.Context) error {
-				_, err := run(ctx, dir, "config", "--"+string(scope), s.key, s.value)
+				_, err := w.run(ctx, "config", "--"+string(scope), s.key, s.value)
 				return err
 			})
 		}
@@ -158,9 +158,9 @@ func (p *Plan) addDrivers(ctx context.Context, dir string, scope Scope) error {
 	return nil
 }
 
-func (p *Plan) dropDrivers(ctx context.Context, dir string, scope Scope) error {
+func (p *Plan) dropDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
 	for _, s := range settings() {
-		old, err := run(ctx, dir, "config", "--"+string(scope), "--get", s.key)
+		old, err := w.run(ctx, "config", "--"+string(scope), "--get", s.key)
 		switch was := strings.TrimSuffix(string(old), "\n"); {
 		case isExit(err, 1):
 		case err != nil:
@@ -169,7 +169,7 @@ func (p *Plan) dropDrivers(ctx context.Context, dir string, scope Scope) error {
 			p.Notes = append(p.Notes, fmt.Sprintf("%s is %q, which kenv git install did not set, and stays", s.key, was))
 		default:
 			p.add(fmt.Sprintf("%s git config: remove %s", scope, s.key), func(ctx context.Context) error {
-				_, err := run(ctx, dir, "config", "--"+string(scope), "--unset-all", s.key)
+				_, err := w.run(ctx, "config", "--"+string(scope), "--unset-all", s.key)
 				return err
 			})
 		}
@@ -189,19 +189,19 @@ func (e *CacheError) Error() string {
 	return fmt.Sprintf("diff.%s.cachetextconv is set: git would store the plaintext of encrypted files in its notes, for everybody to read", e.Driver)
 }
 
-func (r *Repository) addAttributes(p *Plan, c *config.Config) error {
+func (w *WorkTree) addAttributes(p *Plan, c *config.Config) error {
 	lines, byHand := Attributes(c)
 	for _, rule := range byHand {
-		p.Notes = append(p.Notes, ruleNote(r.short(c.Path), rule))
+		p.Notes = append(p.Notes, ruleNote(w.short(c.Path), rule))
 	}
 	dir := c.Dir
-	if _, err := r.within(filepath.Join(dir, "x")); err != nil {
+	if _, err := w.within(filepath.Join(dir, "x")); err != nil {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is not in this work tree, so its paths cannot be put into .gitattributes", c.Path))
 		return nil
 	}
 	path := filepath.Join(dir, ".gitattributes")
 	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		p.Notes = append(p.Notes, fmt.Sprintf("%s is a symbolic link, which git does not follow; make it a file, and run kenv git install again", r.short(path)))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is a symbolic link, which git does not follow; make it a file, and run kenv git install again", w.short(path)))
 		return nil
 	}
 	text, exists, err := readOwn(path)
@@ -209,7 +209,7 @@ func (r *Repository) addAttributes(p *Plan, c *config.Config) error {
 	case err != nil:
 		return err
 	case len(lines) == 0:
-		return r.dropBlock(p, path, "") // of rules that are gone
+		return w.dropBlock(p, path, "") // of rules that are gone
 	}
 	mark := ""
 	if !exists {
@@ -220,31 +220,31 @@ func (r *Repository) addAttributes(p *Plan, c *config.Config) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if !bytes.Equal(now, text) {
-		p.write(fmt.Sprintf("%s: give these files to kenv's drivers\n  %s", r.short(path), strings.Join(lines, "\n  ")), path, now, 0o666)
+		p.write(fmt.Sprintf("%s: give these files to kenv's drivers\n  %s", w.short(path), strings.Join(lines, "\n  ")), path, now, 0o666)
 	}
 	return nil
 }
 
 // hook returns the path of the hook before a commit; ours is false if it belongs
 // neither to the work tree nor to its repository.
-func (r *Repository) hook(ctx context.Context) (path string, ours bool, err error) {
-	out, err := r.git(ctx, "rev-parse", "--git-path", "hooks")
+func (w *WorkTree) hook(ctx context.Context) (path string, ours bool, err error) {
+	out, err := w.run(ctx, "rev-parse", "--git-path", "hooks")
 	if err != nil {
 		return "", false, err
 	}
-	common, err := r.git(ctx, "rev-parse", "--git-common-dir")
+	common, err := w.run(ctx, "rev-parse", "--git-common-dir")
 	if err != nil {
 		return "", false, err
 	}
 	abs := func(out []byte) string {
 		path := filepath.FromSlash(strings.TrimSuffix(string(out), "\n"))
 		if !filepath.IsAbs(path) {
-			path = filepath.Join(r.Root, path)
+			path = filepath.Join(w.Root, path)
 		}
 		return path
 	}
 	path = filepath.Join(abs(out), "pre-commit")
-	if _, err := r.within(path); err == nil {
+	if _, err := w.within(path); err == nil {
 		return path, true, nil
 	}
 	rel, err := filepath.Rel(abs(common), path)
@@ -259,9 +259,9 @@ type framework struct {
 }
 
 // frameworks returns those that a work tree uses.
-func (r *Repository) frameworks() (list []framework) {
+func (w *WorkTree) frameworks() (list []framework) {
 	add := func(name, stanza, sign string) {
-		if text, err := os.ReadFile(filepath.Join(r.Root, name)); err == nil {
+		if text, err := os.ReadFile(filepath.Join(w.Root, name)); err == nil {
 			list = append(list, framework{name, regexp.MustCompile(sign).Match(text), stanza})
 		}
 	}
@@ -274,8 +274,8 @@ func (r *Repository) frameworks() (list []framework) {
 }
 
 // addHook has a commit checked beforehand, by whatever manages the hooks here.
-func (r *Repository) addHook(ctx context.Context, p *Plan) error {
-	if list := r.frameworks(); len(list) > 0 {
+func (w *WorkTree) addHook(ctx context.Context, p *Plan) error {
+	if list := w.frameworks(); len(list) > 0 {
 		for _, f := range list {
 			if !f.has {
 				p.Notes = append(p.Notes, fmt.Sprintf("%s manages the hooks here, and is not changed; add to it\n  %s", f.name,
@@ -284,12 +284,12 @@ func (r *Repository) addHook(ctx context.Context, p *Plan) error {
 		}
 		return nil
 	}
-	path, ours, err := r.hook(ctx)
+	path, ours, err := w.hook(ctx)
 	if err != nil {
 		return err
 	}
-	if info, err := os.Stat(filepath.Join(r.Root, ".husky")); err == nil && info.IsDir() {
-		path, ours = filepath.Join(r.Root, ".husky", "pre-commit"), true
+	if info, err := os.Stat(filepath.Join(w.Root, ".husky")); err == nil && info.IsDir() {
+		path, ours = filepath.Join(w.Root, ".husky", "pre-commit"), true
 	}
 	if !ours {
 		p.Notes = append(p.Notes, fmt.Sprintf("core.hooksPath leads to %s, which other repositories may use too; add to it\n  %s", path, hookLine))
@@ -304,10 +304,10 @@ func (r *Repository) addHook(ctx context.Context, p *Plan) error {
 		if err != nil {
 			return err
 		}
-		p.write(fmt.Sprintf("%s: a hook that runs %s before each commit", r.short(path), check), path, now, 0o777)
+		p.write(fmt.Sprintf("%s: a hook that runs %s before each commit", w.short(path), check), path, now, 0o777)
 		return nil
 	case !isShell(text):
-		p.Notes = append(p.Notes, fmt.Sprintf("%s is no shell script, and is not changed; have it run %s, and fail if that fails", r.short(path), check))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is no shell script, and is not changed; have it run %s, and fail if that fails", w.short(path), check))
 		return nil
 	}
 	if _, found, _, err := cutBlock(text); err == nil && !found && bytes.Contains(text, []byte(check)) {
@@ -326,10 +326,10 @@ func (r *Repository) addHook(ctx context.Context, p *Plan) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if !bytes.Equal(now, text) {
-		p.write(fmt.Sprintf("%s: run %s first", r.short(path), check), path, now, 0o777)
+		p.write(fmt.Sprintf("%s: run %s first", w.short(path), check), path, now, 0o777)
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode()&0o111 == 0 && filepath.Base(filepath.Dir(path)) != ".husky" {
-		p.Notes = append(p.Notes, fmt.Sprintf("%s is not executable, so git does not run it", r.short(path)))
+		p.Notes = append(p.Notes, fmt.Sprintf("%s is not executable, so git does not run it", w.short(path)))
 	}
 	return nil
 }
@@ -346,7 +346,7 @@ func isShell(text []byte) bool {
 
 // dropBlock takes kenv's lines out of a file, and the file away if it was made for
 // them and holds nothing but what it began with.
-func (r *Repository) dropBlock(p *Plan, path, bare string) error {
+func (w *WorkTree) dropBlock(p *Plan, path, bare string) error {
 	text, exists, err := readOwn(path)
 	if err != nil || !exists {
 		return err
@@ -357,9 +357,9 @@ func (r *Repository) dropBlock(p *Plan, path, bare string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	case !found:
 	case made && string(rest) == bare:
-		p.add(fmt.Sprintf("%s: remove it", r.short(path)), func(context.Context) error { return os.Remove(path) })
+		p.add(fmt.Sprintf("%s: remove it", w.short(path)), func(context.Context) error { return os.Remove(path) })
 	default:
-		p.write(fmt.Sprintf("%s: take kenv's lines out", r.short(path)), path, rest, 0o666)
+		p.write(fmt.Sprintf("%s: take kenv's lines out", w.short(path)), path, rest, 0o666)
 	}
 	return nil
 }
@@ -387,8 +387,8 @@ func readOwn(path string) (text []byte, exists bool, err error) {
 }
 
 // short returns a path as seen from the root.
-func (r *Repository) short(path string) string {
-	if rel, err := r.within(path); err == nil {
+func (w *WorkTree) short(path string) string {
+	if rel, err := w.within(path); err == nil {
 		return rel
 	}
 	return path

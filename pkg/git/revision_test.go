@@ -8,19 +8,19 @@ import (
 	"testing"
 )
 
-func commit(t *testing.T, r *Repository, message string) {
+func commit(t *testing.T, r *WorkTree, message string) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"add", "-A"},
 		{"-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "--allow-empty", "-m", message},
 	} {
-		if _, err := r.git(t.Context(), args...); err != nil {
+		if _, err := r.run(t.Context(), args...); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func write(t *testing.T, path, text string) {
+func put(t *testing.T, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		t.Fatal(err)
@@ -31,12 +31,12 @@ func write(t *testing.T, path, text string) {
 }
 
 func TestShow(t *testing.T) {
-	r := newRepository(t)
+	r := newWorkTree(t)
 	odd := filepath.Join(r.Root, "a dir", "-x:[*]?\té.yaml")
-	write(t, odd, "one\r\n")
-	write(t, filepath.Join(r.Root, "a dir", "-x:A.yaml"), "another")
+	put(t, odd, "one\r\n")
+	put(t, filepath.Join(r.Root, "a dir", "-x:A.yaml"), "another")
 	commit(t, r, "one")
-	write(t, odd, "two")
+	put(t, odd, "two")
 	commit(t, r, "two")
 	for _, c := range []struct {
 		revision, want string
@@ -74,11 +74,11 @@ func TestShow(t *testing.T) {
 }
 
 func TestConfigs(t *testing.T) {
-	r := newRepository(t)
+	r := newWorkTree(t)
 	for _, name := range []string{".kenv.yaml", ".sops.yaml", "a b/.sops.yaml", "c/.kenv.yaml", "x.kenv.yaml", "ignored/.kenv.yaml"} {
-		write(t, filepath.Join(r.Root, name), "")
+		put(t, filepath.Join(r.Root, name), "")
 	}
-	write(t, filepath.Join(r.Root, ".gitignore"), "ignored/\n")
+	put(t, filepath.Join(r.Root, ".gitignore"), "ignored/\n")
 	got, err := r.Configs(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -89,14 +89,5 @@ func TestConfigs(t *testing.T) {
 	}
 	if s := strings.Join(short, ", "); s != ".kenv.yaml, a b/.sops.yaml, c/.kenv.yaml" {
 		t.Error(s)
-	}
-}
-
-func TestOpenNothing(t *testing.T) {
-	needGit(t)
-	dir := t.TempDir()
-	t.Setenv("GIT_CEILING_DIRECTORIES", filepath.Dir(dir))
-	if _, err := Open(t.Context(), dir); !errors.Is(err, ErrNoRepository) {
-		t.Errorf("%v", err)
 	}
 }
