@@ -154,7 +154,7 @@ func TestDocsCommands(t *testing.T) {
 	flag := regexp.MustCompile(`^--[a-z]`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
-	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/check.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md"} {
+	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/check.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md", "docs/git.md", "docs/ci.md"} {
 		text := page(t, name)
 		var snippets []string
 		for _, block := range fences(text, "sh") {

@@ -178,10 +178,13 @@ func examineGit(ctx context.Context) []keys.Finding {
 	case diff && merge:
 		f.State, f.Detail = keys.OK, "this work tree's diff and merge drivers are set up"
 	case diff:
+		f.Hint = "kenv git install"
 		f.Detail = "merge.kenv.driver is not set: encrypted files are merged as any text"
 	case merge:
+		f.Hint = "kenv git install"
 		f.Detail = "diff.kenv.textconv is not set: diffs show ciphertext"
 	default:
+		f.Hint = "kenv git install"
 		f.Detail = "diff.kenv.textconv and merge.kenv.driver are not set: diffs show ciphertext, and encrypted files are merged as any text"
 	}
 	return []keys.Finding{f}

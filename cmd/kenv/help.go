@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,11 +26,6 @@ Exit codes: 0 done, 2 there is no such command.`,
 	}
 }
 
-// notYet are commands that people who know sops, or the plans, will try.
-var notYet = []string{
-	"diff", "git",
-}
-
 // subcommandOnly is the argument check of commands that only hold others.
 func subcommandOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
@@ -43,9 +37,6 @@ func subcommandOnly(cmd *cobra.Command, args []string) error {
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if refused[args[0]] != "" && !cmd.HasParent() {
 		return refusal(cmd, args[0])
-	}
-	if slices.Contains(notYet, args[0]) && !cmd.HasParent() {
-		return misused(cmd, "%q is not there yet, in this version", cmd.CommandPath()+" "+args[0])
 	}
 	err := misused(cmd, "there is no command %q", cmd.CommandPath()+" "+strings.Join(args, " "))
 	cmd.SuggestionsMinimumDistance = 2

@@ -14,7 +14,7 @@ var mayImport = map[string][]string{
 	"cmd/kenv":           {"pkg/"},
 	"pkg/kenv":           {"pkg/envelope", "pkg/doc", "pkg/keys", "pkg/config"},
 	"pkg/kenv/faulttest": {},
-	"pkg/git":            {"pkg/kenv"},
+	"pkg/git":            {"pkg/kenv", "pkg/envelope", "pkg/doc", "pkg/keys", "pkg/config"},
 	"pkg/envelope":       {"pkg/doc", "pkg/keys"},
 	"pkg/doc":            {},
 	"pkg/config":         {},

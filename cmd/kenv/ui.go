@@ -19,6 +19,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/config"
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/kenvhq/kenv/pkg/git"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/run"
@@ -425,7 +426,7 @@ func exitCode(err error) int {
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
-	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection, errTracked):
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection, errTracked), as[*git.CacheError](err):
 		return exitPolicy
 	}
 	return exitFailed
@@ -522,7 +523,7 @@ func hint(err error) string {
 	case errors.Is(err, kenv.ErrNoConfig):
 		return "kenv init writes one"
 	}
-	return ""
+	return gitHint(err)
 }
 
 func aliasHint(err error, name string) string {

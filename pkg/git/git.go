@@ -109,7 +109,7 @@ func failure(command, stderr string, err error) error {
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
 	if first == "" {
-		first = err.Error()
+		return fmt.Errorf("git %s: %w", command, err)
 	}
 	return fmt.Errorf("git %s: %s", command, strings.TrimPrefix(first, "fatal: "))
 }

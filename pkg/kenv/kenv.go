@@ -38,7 +38,8 @@ type Setup struct {
 	// Order is the kinds of master keys to try before all others.
 	Order []string
 
-	trial *config.Config // stands for the file at its Path
+	trial *config.Config          // stands for the file at its Path
+	known func() []keys.MasterKey // the keys that configs name; nil: those of the config in force
 }
 
 // WithConfig returns a Setup for which the file at c.Path holds c, whatever it holds.
@@ -108,19 +109,15 @@ func (s Setup) ConfigHere() (*config.Config, error) {
 // named returns a context in which providers know the keys that the config in force
 // for a file names. Nothing wrong with the config keeps a file from being read.
 func (s Setup) named(ctx context.Context, name string) context.Context {
-	return keys.WithNamed(ctx, sync.OnceValue(func() (list []keys.MasterKey) {
+	if s.known != nil {
+		return keys.WithNamed(ctx, s.known)
+	}
+	return keys.WithNamed(ctx, sync.OnceValue(func() []keys.MasterKey {
 		_, rule, _, err := s.rule(name)
 		if err != nil || rule == nil {
 			return nil
 		}
-		for _, g := range rule.Groups {
-			for _, n := range g {
-				if k, err := s.make(n.Name, n.Attrs); err == nil {
-					list = append(list, k)
-				}
-			}
-		}
-		return list
+		return s.ofRule(rule)
 	}))
 }
 

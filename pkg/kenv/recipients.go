@@ -11,6 +11,7 @@ import (
 type Recipients struct {
 	Groups       [][]Recipient // in one group each of the keys opens the file
 	Threshold    int           // how many of the groups are needed
+	Rules        []string      // how the file is encrypted, as it says: "encrypted_regex: …"
 	Sealed       bool          // the file has a seal
 	LastModified string        // RFC 3339
 }
@@ -36,7 +37,7 @@ func (s Setup) Recipients(src Source) (*Recipients, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Recipients{Threshold: m.ShamirThreshold, Sealed: m.Kenv.Seal != "", LastModified: m.LastModified}
+	r := &Recipients{Threshold: m.ShamirThreshold, Sealed: m.Kenv.Seal != "", LastModified: m.LastModified, Rules: rulesOf(m)}
 	switch {
 	case len(m.Groups) == 1:
 		r.Threshold = 1

@@ -222,6 +222,11 @@ func (s Setup) Unprotected(src Source) (recipients [][]string, rules []string, e
 	if err != nil {
 		return nil, nil, err
 	}
+	return envelope.Recipients(m, s.Keys), rulesOf(m), nil
+}
+
+// rulesOf returns the rules of a file as they are written.
+func rulesOf(m *envelope.Metadata) (rules []string) {
 	if len(m.Groups) > 1 {
 		rules = append(rules, "threshold: "+grouping(len(m.Groups), m.ShamirThreshold))
 	}
@@ -231,5 +236,5 @@ func (s Setup) Unprotected(src Source) (recipients [][]string, rules []string, e
 	if m.MACOnlyEncrypted {
 		rules = append(rules, "mac_only_encrypted: true")
 	}
-	return envelope.Recipients(m, s.Keys), rules, nil
+	return rules
 }
