@@ -82,6 +82,7 @@ func TestScript(t *testing.T) {
 		t.Fatal("there is no KMS server: testdata/tools/start-kms.sh check says why")
 	}
 	kms := kmstest.Once(false)
+	var kmsTurn sync.Mutex // the server counts calls and keeps faults for all scripts
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
@@ -114,6 +115,10 @@ func TestScript(t *testing.T) {
 			"recipient": cmdRecipient,
 			"hsm":       cmdHSM,
 			"kms": func(ts *testscript.TestScript, neg bool, args []string) {
+				if ts.Getenv("KMS_ARN") == "" { // the script's first
+					kmsTurn.Lock()
+					ts.Defer(kmsTurn.Unlock)
+				}
 				cmdKMS(ts, kms(scriptTB{t, ts}), args)
 			},
 		},
@@ -205,7 +210,6 @@ func (s scriptTB) Cleanup(func())                    {}
 func (s scriptTB) Fatal(args ...any)                 { s.ts.Fatalf("%s", fmt.Sprint(args...)) }
 func (s scriptTB) Fatalf(format string, args ...any) { s.ts.Fatalf(format, args...) }
 
-// cmdKMS is for one script at a time, as the server counts calls for all.
 func cmdKMS(ts *testscript.TestScript, s *kmstest.Server, args []string) {
 	t := scriptTB{nil, ts}
 	switch {
