@@ -68,7 +68,7 @@ failure, 5 a check or a policy objects.`,
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newExecEnv(p), newExecFile(p), newKeys(p),
-		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGroups(p), newFileStatus(p),
+		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGit(p), newGroups(p), newFileStatus(p),
 		newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())

@@ -111,13 +111,13 @@ func (m *TextMerge) Text(all bool) []byte {
 	for _, c := range m.chunks {
 		switch {
 		case c.who == apart || all && (c.who == onlyOurs || c.who == onlyTheirs):
-			mark("<<<<<<< ours")
+			mark(markOurs)
 			out = append(out, c.ours...)
-			mark("||||||| base")
+			mark(markBase)
 			out = append(out, c.base...)
 			mark("=======")
 			out = append(out, c.theirs...)
-			mark(">>>>>>> theirs")
+			mark(markTheirs)
 		case c.who == onlyTheirs:
 			out = append(out, c.theirs...)
 		default:
@@ -125,6 +125,27 @@ func (m *TextMerge) Text(all bool) []byte {
 		}
 	}
 	return out
+}
+
+// The marks that nobody means to have in a file.
+const (
+	markOurs   = "<<<<<<< ours"
+	markBase   = "||||||| base"
+	markTheirs = ">>>>>>> theirs"
+)
+
+// MarkedLine returns the first line, from 1, that is one of the marks of TextMerge.Text,
+// 0 if none is. A line of equals signs alone is none.
+func MarkedLine(text []byte) int {
+	n := 0
+	for line := range bytes.Lines(text) {
+		n++
+		switch string(bytes.TrimRight(line, "\r\n")) {
+		case markOurs, markBase, markTheirs:
+			return n
+		}
+	}
+	return 0
 }
 
 // numberedLines is a text whose lines are numbered: equal lines have one number.

@@ -1,0 +1,434 @@
+package kenv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/envelope"
+	"github.com/kenvhq/kenv/pkg/keys"
+)
+
+// ErrUnresolved is wrapped by the error of opening a file that holds a merge which is
+// not resolved: see OpenForEdit.
+var ErrUnresolved = errors.New("a merge of it is not resolved, and it holds one side only")
+
+// Merged is a file that was merged. Where it is not Clean the text in it is that of our
+// side, the others are sealed in it, and nothing but OpenForEdit opens it.
+type Merged struct {
+	*Encrypted
+	Clean  bool
+	Places int      // where both sides changed the same lines
+	Why    []string // what else keeps the two apart
+	// Kept are the names of keys that their side took away and our rule names.
+	Kept []string
+}
+
+// Merge merges two states of a file and the one both come from, as git merges plain
+// texts: what each side changed, byte for byte. Base has no data where the file is new on
+// both sides. All have the name of the file. What one side changed keeps its ciphertext
+// if both have one data key; if not, or if somebody whom the result is not for could
+// have it, there is a new one.
+//
+// Their side may be anybody's. All three are opened and their integrity is checked first.
+// The recipients and rules are ours; of theirs only what the config in force for the
+// file asks for is taken over, and the rest is a conflict. So is whatever would put in
+// clear what either side has encrypted, a text that does not parse, or a key that is
+// there twice.
+//
+// Nobody is asked a question, and no remote key is called that the config does not name.
+func (s Setup) Merge(ctx context.Context, base, ours, theirs Source) (*Merged, error) {
+	ctx = keys.Quiet(s.named(ctx, ours.Name))
+	m := &merging{Setup: s}
+	defer m.wipe()
+	var err error
+	if m.config, m.rule, _, err = s.rule(ours.Name); err != nil {
+		return nil, err
+	}
+	opener := s
+	opener.Keys = s.callingNamed(ctx)
+	open := func(side string, src Source) (*envelope.File, error) {
+		f, err := opener.open(ctx, src, envelope.OpenOptions{ForReuse: true})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", side, err)
+		}
+		return f, nil
+	}
+	if m.ours, err = open("our side", ours); err != nil {
+		return nil, err
+	}
+	if m.theirs, err = open("their side", theirs); err != nil {
+		return nil, err
+	}
+	if len(base.Data) > 0 {
+		m.base, err = open("the state both come from", base)
+		if errors.Is(err, ErrNotEncrypted) {
+			m.baseText, err = base.Data, nil // it was encrypted since, on both sides
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if m.base != nil {
+		m.baseText = m.base.Plaintext()
+	}
+	return m.merge(ctx)
+}
+
+// callingNamed returns the table in which remote keys that the config in force does not
+// name are never asked for anything.
+func (s Setup) callingNamed(ctx context.Context) keys.Table {
+	table := slices.Clone(s.Keys)
+	for i, p := range table {
+		if !p.Remote {
+			continue
+		}
+		table[i].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
+			k, err := p.FromEntry(e)
+			if err == nil && s.of(keys.Named(ctx), e) < 0 {
+				k = uncalled{k}
+			}
+			return k, err
+		}
+	}
+	return table
+}
+
+// An uncalled is a master key that is left alone.
+type uncalled struct{ keys.MasterKey }
+
+func (uncalled) Unwrap(context.Context, keys.Entry) ([]byte, error) {
+	return nil, fmt.Errorf("%w: the config does not name this key, so it was not called", keys.ErrNotHere)
+}
+
+// A merging is a merge on its way.
+type merging struct {
+	Setup
+	config *config.Config // nil if none is in force
+	rule   *config.Rule   // nil if there is none for the file
+
+	base, ours, theirs *envelope.File // base is nil if it is not there or not encrypted
+	baseText           []byte
+
+	// What is decided.
+	selector  envelope.Selector
+	macOnly   bool
+	changed   bool     // recipients or rules are not those of our side
+	added     []keys.MasterKey
+	removed   []string // names
+	regrouped [][]keys.MasterKey
+	threshold int
+	kept      []string
+	why       []string
+}
+
+func (m *merging) wipe() {
+	for _, f := range []*envelope.File{m.base, m.ours, m.theirs} {
+		if f != nil {
+			f.Wipe()
+		}
+	}
+}
+
+func (m *merging) merge(ctx context.Context) (*Merged, error) {
+	if m.ours.Format.Name() != m.theirs.Format.Name() {
+		return nil, fmt.Errorf("our side is %s and theirs %s, which cannot be merged", m.ours.Format.Name(), m.theirs.Format.Name())
+	}
+	ours, theirs := m.ours.Plaintext(), m.theirs.Plaintext()
+	if bytes.IndexByte(ours, 0) >= 0 || bytes.IndexByte(theirs, 0) >= 0 {
+		return nil, errors.New("its plaintext is binary, which cannot be merged")
+	}
+	m.selector, m.macOnly, m.threshold = m.ours.Meta.Selector, m.ours.Meta.MACOnlyEncrypted, m.ours.Meta.ShamirThreshold
+	m.mergeRules()
+	m.mergeRecipients()
+
+	both := doc.MergeText(m.baseText, ours, theirs)
+	text := both.Text(false)
+	defer clear(text)
+	var err error
+	if both.Conflicts() == 0 && len(m.why) == 0 {
+		if err = m.object(text); err != nil {
+			return nil, err
+		}
+	}
+	out := &Merged{Clean: both.Conflicts() == 0 && len(m.why) == 0, Places: both.Conflicts(), Why: m.why, Kept: m.kept}
+	if out.Clean {
+		out.Encrypted, err = m.seal(ctx, text, nil)
+		return out, err
+	}
+	// Their rules do not count before somebody has looked.
+	m.selector, m.macOnly = m.ours.Meta.Selector, m.ours.Meta.MACOnlyEncrypted
+	out.Encrypted, err = m.seal(ctx, ours, &envelope.Conflict{Base: m.baseText, Theirs: theirs, Why: m.why})
+	return out, err
+}
+
+// conflictf notes what keeps the two sides apart.
+func (m *merging) conflictf(format string, args ...any) {
+	m.why = append(m.why, fmt.Sprintf(format, args...))
+}
+
+// mergeRules settles what is encrypted.
+func (m *merging) mergeRules() {
+	type rules struct {
+		envelope.Selector
+		macOnly bool
+	}
+	of := func(f *envelope.File) rules { return rules{f.Meta.Selector.InForce(), f.Meta.MACOnlyEncrypted} }
+	ours, theirs := of(m.ours), of(m.theirs)
+	switch {
+	case ours == theirs, m.base != nil && of(m.base) == theirs:
+		return
+	case m.base != nil && of(m.base) == ours && m.rule != nil &&
+		theirs == rules{withRule(envelope.Selector{}, m.rule).InForce(), m.rule.MACOnlyEncrypted}:
+		m.selector, m.macOnly, m.changed = theirs.Selector, theirs.macOnly, true
+		return
+	}
+	name, value := theirs.Rule()
+	m.conflictf("their side has other rules of what is encrypted (%s: %s, mac_only_encrypted: %t)", name, keys.Short(value), theirs.macOnly)
+}
+
+// mergeRecipients settles who can decrypt.
+func (m *merging) mergeRecipients() {
+	ours, theirs := m.names(m.ours), m.names(m.theirs)
+	if m.sameReaders(m.ours, m.theirs) || m.base != nil && m.sameReaders(m.base, m.theirs) {
+		return
+	}
+	if len(ours) > 1 || len(theirs) > 1 {
+		if m.rule != nil && m.base != nil && m.sameReaders(m.base, m.ours) {
+			groups, err := m.ruleGroups(m.config, m.rule)
+			p := envelope.Policy{Groups: groups, Threshold: m.rule.Threshold}
+			if err == nil {
+				if differs, err := m.compare(m.theirs.Meta, p); err == nil && differs.None() {
+					m.regrouped, m.threshold, m.changed = groups, p.Threshold, true
+					return
+				}
+			}
+		}
+		m.conflictf("their side has other key groups (%s)", grouping(len(theirs), m.theirs.Meta.ShamirThreshold))
+		return
+	}
+	var base []string
+	if m.base != nil {
+		base = slices.Concat(m.names(m.base)...)
+	}
+	named := m.ruleKeys(m.theirs)
+	for i, name := range theirs[0] {
+		switch {
+		case slices.Contains(ours[0], name), slices.Contains(base, name):
+		case named[i] == nil:
+			m.conflictf("their side can be decrypted with %s too, which the rule for this file does not name", keys.Short(name))
+		default:
+			m.added, m.changed = append(m.added, named[i]), true
+		}
+	}
+	named = m.ruleKeys(m.ours)
+	for i, name := range ours[0] {
+		switch {
+		case slices.Contains(theirs[0], name), !slices.Contains(base, name):
+		case named[i] != nil:
+			m.kept = append(m.kept, name)
+		case m.rule == nil:
+			m.conflictf("their side took away %s, and no rule says whether this file is for it", keys.Short(name))
+		default:
+			m.removed, m.changed = append(m.removed, name), true
+		}
+	}
+}
+
+// names returns the names of a file's master keys, by group.
+func (m *merging) names(f *envelope.File) [][]string { return envelope.Recipients(f.Meta, m.Keys) }
+
+// sameReaders reports whether two files are for the same keys, in the same groups.
+func (m *merging) sameReaders(a, b *envelope.File) bool {
+	return a.Meta.ShamirThreshold == b.Meta.ShamirThreshold && slices.EqualFunc(m.names(a), m.names(b), func(a, b []string) bool {
+		return slices.Equal(slices.Compact(slices.Sorted(slices.Values(a))), slices.Compact(slices.Sorted(slices.Values(b))))
+	})
+}
+
+// ruleKeys returns for each key of a file's first group the one that the rule names for
+// it, or nil.
+func (m *merging) ruleKeys(f *envelope.File) []keys.MasterKey {
+	list := make([]keys.MasterKey, len(f.Meta.Groups[0]))
+	if m.rule == nil {
+		return list
+	}
+	groups, _ := m.ruleGroups(m.config, m.rule) // those of kinds that are not known here are not wrapped for either
+	all := slices.Concat(groups...)
+	for i, e := range f.Meta.Groups[0] {
+		if n := m.of(all, e); n >= 0 {
+			list[i] = all[n]
+		}
+	}
+	return list
+}
+
+// object notes what is wrong with a merged text although its lines fit together.
+func (m *merging) object(text []byte) error {
+	var marked [3]*doc.Document // ours, theirs, now
+	for i, side := range []struct {
+		*envelope.File
+		text     []byte
+		selector envelope.Selector
+	}{{m.ours, m.ours.Plaintext(), m.ours.Meta.Selector}, {m.theirs, m.theirs.Plaintext(), m.theirs.Meta.Selector}, {m.ours, text, m.selector}} {
+		d, err := side.MarkBy(side.text, side.selector)
+		switch syntax := (*doc.SyntaxError)(nil); {
+		case err == nil:
+			marked[i] = d
+		case i == 2 && errors.As(err, &syntax):
+			m.conflictf("the lines of both sides together are not valid %s", syntax.Format)
+			return nil
+		case i == 2:
+			m.conflictf("the lines of both sides together cannot be encrypted: %v", err)
+			return nil
+		default:
+			return err
+		}
+	}
+	before := append(duplicates(m.ours, marked[0], m.ours.Plaintext()), duplicates(m.theirs, marked[1], m.theirs.Plaintext())...)
+	for _, path := range duplicates(m.ours, marked[2], text) {
+		if !slices.Contains(before, path) {
+			m.conflictf("both sides together have the key %q twice", keys.Short(path))
+		}
+	}
+	if path, ok := newlyClear(marked[0], marked[1], marked[2]); ok {
+		m.conflictf("it would put %q in clear", keys.Short(path))
+	}
+	return nil
+}
+
+// duplicates returns the keys that a plaintext has twice.
+func duplicates(f *envelope.File, marked *doc.Document, text []byte) []string {
+	if t, err := doc.ReadText(f.Format, text); err == nil {
+		return t.DuplicateKeys() // also of a text that is held as one value
+	}
+	return marked.DuplicateKeys()
+}
+
+// newlyClear returns a place at which a merged text has something in clear that neither
+// side has there in clear, or one has encrypted.
+func newlyClear(ours, theirs, now *doc.Document) (path string, found bool) {
+	type leaf struct{ path, text string }
+	secret := map[string]bool{} // paths at which something is encrypted
+	var clear [2]map[leaf]bool
+	open := map[string]bool{} // paths at which something is in clear
+	for i, d := range []*doc.Document{ours, theirs} {
+		clear[i] = map[leaf]bool{}
+		for n, place := range d.Index() {
+			switch {
+			case n.Kind != doc.Scalar && n.Kind != doc.Comment:
+			case n.Encrypted || n == d.Whole:
+				secret[place.Path] = true
+			default:
+				clear[i][leaf{place.Path, n.Text}] = true
+				open[place.Path] = true
+			}
+		}
+	}
+	for n, place := range now.Index() {
+		in := leaf{place.Path, n.Text}
+		switch {
+		case n.Encrypted, n == now.Whole, n.Text == "", n.Kind == doc.Scalar && n.Type == doc.Null:
+		case n.Kind != doc.Scalar && n.Kind != doc.Comment:
+		case open[place.Path] && !secret[place.Path], clear[0][in] && clear[1][in]:
+		default:
+			_, steps, _ := strings.Cut(place.Path, "\x00")
+			return strings.NewReplacer("\x00.", ".", "\x00#", " (comment)").Replace(strings.TrimPrefix(steps, ".")), true
+		}
+	}
+	return "", false
+}
+
+// seal encrypts what the merge came to.
+func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conflict) (*Encrypted, error) {
+	now := time.Now()
+	var all [][]keys.MasterKey
+	if m.rule != nil {
+		var err error
+		if all, err = m.ruleGroups(m.config, m.rule); err != nil && !errors.Is(err, keys.ErrUnsupported) {
+			return nil, err
+		}
+		_, others := m.difference(m.ours.Meta, all, m.rule)
+		others = slices.DeleteFunc(others, func(name string) bool { return slices.Contains(m.removed, name) })
+		if len(others) > 0 && m.regrouped == nil {
+			return nil, &RecipientsError{Names: others, Config: m.config.Path, Line: m.rule.Line}
+		}
+	}
+	if !m.changed && m.ours.SharesKey(m.theirs) && m.within(m.names(m.theirs), m.names(m.ours)) {
+		sealed, err := m.ours.ResealMerge(text, m.theirs, conflict, now)
+		if err != nil {
+			return nil, err
+		}
+		return &Encrypted{
+			Data: sealed.Data, Format: m.ours.Format, Rung: sealed.Rung, FirstSeal: !m.ours.Sealed,
+			Recipients: m.names(m.ours), Threshold: m.threshold,
+		}, nil
+	}
+	groups := m.regrouped
+	if groups == nil {
+		var err error
+		if groups, err = m.rotated(m.ours.Meta, m.config, m.rule, RotateOptions{AcceptRecipients: true}); err != nil {
+			return nil, err
+		}
+		for _, k := range m.added {
+			groups[0] = appendKey(groups[0], k)
+		}
+		groups[0] = slices.DeleteFunc(groups[0], func(k keys.MasterKey) bool { return slices.Contains(m.removed, k.Name()) })
+		if len(groups[0]) == 0 {
+			return nil, ErrNoKeys
+		}
+	}
+	p := envelope.Policy{
+		Groups: groups, Threshold: m.threshold, Selector: m.selector, MACOnlyEncrypted: m.macOnly,
+		AllowUnencrypted: true, Theirs: m.theirs, Conflict: conflict, Now: now,
+	}
+	var names [][]string
+	for _, g := range groups {
+		var group []string
+		for _, k := range g {
+			group = append(group, k.Name())
+		}
+		names = append(names, group)
+	}
+	if m.ours.SharesKey(m.theirs) && m.within(m.names(m.theirs), names) {
+		p.Previous = m.ours
+	}
+	sealed, err := envelope.Seal(ctx, text, m.ours.Format, p)
+	if err != nil {
+		return nil, err
+	}
+	out := encrypted(sealed, m.ours.Format, p)
+	out.FirstSeal = !m.ours.Sealed
+	out.Unproven = envelope.Prove(ctx, out.Data, out.Format, m.Keys)
+	if out.Unproven != nil && !as[*envelope.NoKeyError](out.Unproven) {
+		return nil, fmt.Errorf("the merged file does not open: %w", out.Unproven)
+	}
+	return out, nil
+}
+
+// within reports whether all of some keys are among others.
+func (m *merging) within(some, others [][]string) bool {
+	all := slices.Concat(others...)
+	return !slices.ContainsFunc(slices.Concat(some...), func(name string) bool { return !slices.Contains(all, name) })
+}
+
+// EditText returns what a file that OpenForEdit opened is edited as: its plaintext, or
+// where a merge is not resolved the merged text, with what is in conflict between marks
+// as git makes them. Why is what else kept the two sides apart; then all that only one
+// of them changed is between marks. The caller wipes the text.
+func EditText(f *envelope.File) (text []byte, why []string, err error) {
+	c, err := f.Conflict()
+	if err != nil {
+		return nil, nil, err
+	}
+	if c == nil {
+		return bytes.Clone(f.Plaintext()), nil, nil
+	}
+	defer c.Wipe()
+	return doc.MergeText(c.Base, f.Plaintext(), c.Theirs).Text(len(c.Why) > 0), c.Why, nil
+}
