@@ -477,8 +477,19 @@ func (d *Document) Line(n *Node) int {
 	return line
 }
 
-// DuplicateKeys returns which keys are in a map twice, each with the keys above it.
-func (d *Document) DuplicateKeys() (paths []string) {
+// DuplicateKeys returns which keys are in a map of a plaintext twice, each with the keys
+// above it; none of a text that does not parse.
+func DuplicateKeys(f Format, src []byte) []string {
+	if t, err := ReadText(f, src); err == nil {
+		return t.duplicateKeys()
+	}
+	if _, ini := f.(INI); ini {
+		return iniDuplicateKeys(src)
+	}
+	return nil
+}
+
+func (d *Document) duplicateKeys() (paths []string) {
 	var walk func(n *Node, above string)
 	walk = func(n *Node, above string) {
 		times := map[string]int{}

@@ -46,39 +46,41 @@ type Merged struct {
 func (s Setup) Merge(ctx context.Context, base, ours, theirs Source) (*Merged, error) {
 	ctx = keys.Quiet(s.named(ctx, ours.Name))
 	m := &merging{Setup: s}
+	m.Keys = s.callingNamed(ctx)
 	defer m.wipe()
 	var err error
 	if m.config, m.rule, _, err = s.rule(ours.Name); err != nil {
 		return nil, err
 	}
-	opener := s
-	opener.Keys = s.callingNamed(ctx)
-	open := func(side string, src Source) (*envelope.File, error) {
-		f, err := opener.open(ctx, src, envelope.OpenOptions{ForReuse: true})
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", side, err)
-		}
-		return f, nil
+	reuse := envelope.OpenOptions{ForReuse: true}
+	if m.ours, err = m.open(ctx, ours, reuse); err != nil {
+		return nil, fmt.Errorf("our side: %w", err)
 	}
-	if m.ours, err = open("our side", ours); err != nil {
-		return nil, err
+	if m.theirs, err = m.open(ctx, theirs, reuse); err != nil {
+		return nil, fmt.Errorf("their side: %w", err)
 	}
-	if m.theirs, err = open("their side", theirs); err != nil {
-		return nil, err
-	}
-	if len(base.Data) > 0 {
-		m.base, err = open("the state both come from", base)
-		if errors.Is(err, ErrNotEncrypted) {
-			m.baseText, err = base.Data, nil // it was encrypted since, on both sides
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if m.base != nil {
-		m.baseText = m.base.Plaintext()
+	if err := m.openBase(ctx, base); err != nil {
+		return nil, fmt.Errorf("the state both come from: %w", err)
 	}
 	return m.merge(ctx)
+}
+
+// openBase takes what both sides come from. It may have been encrypted since. If it is a
+// merge of several states itself, as git makes where there is no single one, and that has
+// conflicts, then its text is as git has it: with the marks of them.
+func (m *merging) openBase(ctx context.Context, src Source) (err error) {
+	if len(src.Data) == 0 {
+		return nil
+	}
+	m.base, err = m.openAny(ctx, src, envelope.OpenOptions{})
+	if errors.Is(err, ErrNotEncrypted) {
+		m.baseText = bytes.Clone(src.Data)
+		return nil
+	}
+	if err == nil {
+		m.baseText, _, err = EditText(m.base)
+	}
+	return err
 }
 
 // callingNamed returns the table in which remote keys that the config in force does not
@@ -105,6 +107,10 @@ type uncalled struct{ keys.MasterKey }
 
 func (uncalled) Unwrap(context.Context, keys.Entry) ([]byte, error) {
 	return nil, fmt.Errorf("%w: the config does not name this key, so it was not called", keys.ErrNotHere)
+}
+
+func (uncalled) Wrap(context.Context, []byte) (keys.Entry, error) {
+	return keys.Entry{}, errors.New("the config does not name this key, so it was not called")
 }
 
 // A merging is a merge on its way.
@@ -134,6 +140,7 @@ func (m *merging) wipe() {
 			f.Wipe()
 		}
 	}
+	clear(m.baseText)
 }
 
 func (m *merging) merge(ctx context.Context) (*Merged, error) {
@@ -290,8 +297,9 @@ func (m *merging) object(text []byte) error {
 			return err
 		}
 	}
-	before := append(duplicates(m.ours, marked[0], m.ours.Plaintext()), duplicates(m.theirs, marked[1], m.theirs.Plaintext())...)
-	for _, path := range duplicates(m.ours, marked[2], text) {
+	twice := func(text []byte) []string { return doc.DuplicateKeys(m.ours.Format, text) }
+	before := append(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())...)
+	for _, path := range twice(text) {
 		if !slices.Contains(before, path) {
 			m.conflictf("both sides together have the key %q twice", keys.Short(path))
 		}
@@ -300,14 +308,6 @@ func (m *merging) object(text []byte) error {
 		m.conflictf("it would put %q in clear", keys.Short(path))
 	}
 	return nil
-}
-
-// duplicates returns the keys that a plaintext has twice.
-func duplicates(f *envelope.File, marked *doc.Document, text []byte) []string {
-	if t, err := doc.ReadText(f.Format, text); err == nil {
-		return t.DuplicateKeys() // also of a text that is held as one value
-	}
-	return marked.DuplicateKeys()
 }
 
 // newlyClear returns a place at which a merged text has something in clear that neither
