@@ -172,7 +172,7 @@ func (e *editing) present() ([]byte, error) {
 		e.p.ui.warnf("%s: %s", e.name, w)
 	}
 	if len(why) > 0 {
-		e.p.ui.sayf("%s: all that one side alone changed is between marks; what you save is for our recipients, by our rules", e.name)
+		e.p.ui.sayf("%s: what you save is for the recipients and by the rules of our side", e.name)
 	}
 	return text, err
 }

@@ -9,7 +9,8 @@ import (
 // side. It is sealed: who cannot decrypt the file learns only that it is there.
 type Conflict struct {
 	Base, Theirs []byte   // the other two texts; the base is empty where there was none
-	Why          []string // what else than lines that do not fit keeps the two apart
+	Why          []string // what keeps the two apart beside their texts
+	Unfit        []string // what is wrong with the text that their lines make together
 }
 
 // The kinds of entries under kenv.conflicts, and so their first bytes.
@@ -17,6 +18,7 @@ const (
 	conflictBase   = 'b'
 	conflictTheirs = 't'
 	conflictWhy    = 'w'
+	conflictUnfit  = 'u'
 )
 
 // Unresolved reports whether the file holds a merge that is not resolved.
@@ -46,6 +48,8 @@ func (f *File) Conflict() (*Conflict, error) {
 			c.Theirs = text
 		case conflictWhy:
 			c.Why = append(c.Why, string(text))
+		case conflictUnfit:
+			c.Unfit = append(c.Unfit, string(text))
 		default:
 			c.Wipe()
 			return nil, errors.New("a newer kenv left a merge in this file")
@@ -80,6 +84,9 @@ func (c *Conflict) seal(dataKey []byte) (entries []string, err error) {
 	add(conflictTheirs, c.Theirs)
 	for _, why := range c.Why {
 		add(conflictWhy, []byte(why))
+	}
+	for _, unfit := range c.Unfit {
+		add(conflictUnfit, []byte(unfit))
 	}
 	return entries, nil
 }

@@ -156,22 +156,23 @@ func (m *merging) merge(ctx context.Context) (*Merged, error) {
 	m.mergeRecipients()
 
 	both := doc.MergeText(m.baseText, ours, theirs)
+	var unfit []string
 	text := both.Text(false)
 	defer clear(text)
 	var err error
-	if both.Conflicts() == 0 && len(m.why) == 0 {
-		if err = m.object(text); err != nil {
+	if both.Conflicts() == 0 {
+		if unfit, err = m.unfit(text); err != nil {
 			return nil, err
 		}
 	}
-	out := &Merged{Clean: both.Conflicts() == 0 && len(m.why) == 0, Places: both.Conflicts(), Why: m.why, Kept: m.kept}
-	if out.Clean {
+	out := &Merged{Places: both.Conflicts(), Why: slices.Concat(m.why, unfit), Kept: m.kept}
+	if out.Clean = out.Places == 0 && len(out.Why) == 0; out.Clean {
 		out.Encrypted, err = m.seal(ctx, text, nil)
 		return out, err
 	}
 	// Their rules do not count before somebody has looked.
 	m.selector, m.macOnly = m.ours.Meta.Selector, m.ours.Meta.MACOnlyEncrypted
-	out.Encrypted, err = m.seal(ctx, ours, &envelope.Conflict{Base: m.baseText, Theirs: theirs, Why: m.why})
+	out.Encrypted, err = m.seal(ctx, ours, &envelope.Conflict{Base: m.baseText, Theirs: theirs, Why: m.why, Unfit: unfit})
 	return out, err
 }
 
@@ -275,39 +276,34 @@ func (m *merging) ruleKeys(f *envelope.File) []keys.MasterKey {
 	return list
 }
 
-// object notes what is wrong with a merged text although its lines fit together.
-func (m *merging) object(text []byte) error {
-	var marked [3]*doc.Document // ours, theirs, now
-	for i, side := range []struct {
-		*envelope.File
-		text     []byte
-		selector envelope.Selector
-	}{{m.ours, m.ours.Plaintext(), m.ours.Meta.Selector}, {m.theirs, m.theirs.Plaintext(), m.theirs.Meta.Selector}, {m.ours, text, m.selector}} {
-		d, err := side.MarkBy(side.text, side.selector)
-		switch syntax := (*doc.SyntaxError)(nil); {
-		case err == nil:
-			marked[i] = d
-		case i == 2 && errors.As(err, &syntax):
-			m.conflictf("the lines of both sides together are not valid %s", syntax.Format)
-			return nil
-		case i == 2:
-			m.conflictf("the lines of both sides together cannot be encrypted: %v", err)
-			return nil
-		default:
-			return err
-		}
+// unfit returns what is wrong with a merged text although its lines fit together.
+func (m *merging) unfit(text []byte) (why []string, err error) {
+	ours, err := m.ours.MarkBy(m.ours.Plaintext(), m.ours.Meta.Selector)
+	if err != nil {
+		return nil, err
+	}
+	theirs, err := m.theirs.MarkBy(m.theirs.Plaintext(), m.theirs.Meta.Selector)
+	if err != nil {
+		return nil, err
+	}
+	now, err := m.ours.MarkBy(text, m.selector)
+	switch syntax := (*doc.SyntaxError)(nil); {
+	case errors.As(err, &syntax):
+		return []string{fmt.Sprintf("the lines of both sides together are not valid %s", syntax.Format)}, nil
+	case err != nil:
+		return []string{fmt.Sprintf("the lines of both sides together cannot be encrypted: %v", err)}, nil
 	}
 	twice := func(text []byte) []string { return doc.DuplicateKeys(m.ours.Format, text) }
 	before := append(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())...)
 	for _, path := range twice(text) {
 		if !slices.Contains(before, path) {
-			m.conflictf("both sides together have the key %q twice", keys.Short(path))
+			why = append(why, fmt.Sprintf("both sides together have the key %q twice", keys.Short(path)))
 		}
 	}
-	if path, ok := newlyClear(marked[0], marked[1], marked[2]); ok {
-		m.conflictf("it would put %q in clear", keys.Short(path))
+	if path, ok := newlyClear(ours, theirs, now); ok {
+		why = append(why, fmt.Sprintf("it would put %q in clear", keys.Short(path)))
 	}
-	return nil
+	return why, nil
 }
 
 // newlyClear returns a place at which a merged text has something in clear that neither
@@ -419,8 +415,9 @@ func (m *merging) within(some, others [][]string) bool {
 
 // EditText returns what a file that OpenForEdit opened is edited as: its plaintext, or
 // where a merge is not resolved the merged text, with what is in conflict between marks
-// as git makes them. Why is what else kept the two sides apart; then all that only one
-// of them changed is between marks. The caller wipes the text.
+// as git makes them. Where the lines fit together and the text that they make is no good,
+// all that only one side changed is between marks. Why is what keeps the sides apart
+// beside lines that both changed. The caller wipes the text.
 func EditText(f *envelope.File) (text []byte, why []string, err error) {
 	c, err := f.Conflict()
 	if err != nil {
@@ -430,5 +427,5 @@ func EditText(f *envelope.File) (text []byte, why []string, err error) {
 		return bytes.Clone(f.Plaintext()), nil, nil
 	}
 	defer c.Wipe()
-	return doc.MergeText(c.Base, f.Plaintext(), c.Theirs).Text(len(c.Why) > 0), c.Why, nil
+	return doc.MergeText(c.Base, f.Plaintext(), c.Theirs).Text(len(c.Unfit) > 0), slices.Concat(c.Why, c.Unfit), nil
 }
