@@ -97,6 +97,9 @@ func runGitMerge(ctx context.Context, p *process, base, ours, theirs, name strin
 	if err := write(out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
 		return j.about(err)
 	}
+	if len(out.Lost) > 0 {
+		p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
+	}
 	if len(out.Kept) > 0 {
 		p.ui.warnf("%s: their side took away %s, which the rule for it names; if it is to go: kenv keys remove", j.name, shortNames(out.Kept))
 	}

@@ -125,7 +125,7 @@ type merging struct {
 	// What is decided.
 	selector  envelope.Selector
 	macOnly   bool
-	changed   bool     // recipients or rules are not those of our side
+	changed   bool // recipients or rules are not those of our side
 	added     []keys.MasterKey
 	removed   []string // names
 	regrouped [][]keys.MasterKey
@@ -225,15 +225,23 @@ func (m *merging) mergeRecipients() {
 	if m.base != nil {
 		base = slices.Concat(m.names(m.base)...)
 	}
+	var others []string
 	named := m.ruleKeys(m.theirs)
 	for i, name := range theirs[0] {
 		switch {
 		case slices.Contains(ours[0], name), slices.Contains(base, name):
 		case named[i] == nil:
-			m.conflictf("their side can be decrypted with %s too, which the rule for this file does not name", keys.Short(name))
+			others = append(others, keys.Short(name))
 		default:
 			m.added, m.changed = append(m.added, named[i]), true
 		}
+	}
+	if n := len(others); n > 0 {
+		const most = 5 // their side may name thousands
+		if n > most {
+			others = append(others[:most], fmt.Sprintf("%d more", n-most))
+		}
+		m.conflictf("their side can be decrypted with %s too, which the rule for this file does not name", strings.Join(others, ", "))
 	}
 	named = m.ruleKeys(m.ours)
 	for i, name := range ours[0] {
@@ -294,11 +302,13 @@ func (m *merging) unfit(text []byte) (why []string, err error) {
 		return []string{fmt.Sprintf("the lines of both sides together cannot be encrypted: %v", err)}, nil
 	}
 	twice := func(text []byte) []string { return doc.DuplicateKeys(m.ours.Format, text) }
-	before := append(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())...)
-	for _, path := range twice(text) {
-		if !slices.Contains(before, path) {
-			why = append(why, fmt.Sprintf("both sides together have the key %q twice", keys.Short(path)))
-		}
+	before := map[string]bool{}
+	for _, path := range slices.Concat(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())) {
+		before[path] = true
+	}
+	after := twice(text)
+	if n := slices.IndexFunc(after, func(path string) bool { return !before[path] }); n >= 0 {
+		why = append(why, fmt.Sprintf("both sides together have the key %q twice", keys.Short(after[n])))
 	}
 	if path, ok := newlyClear(ours, theirs, now); ok {
 		why = append(why, fmt.Sprintf("it would put %q in clear", keys.Short(path)))
@@ -313,6 +323,7 @@ func newlyClear(ours, theirs, now *doc.Document) (path string, found bool) {
 	secret := map[string]bool{} // paths at which something is encrypted
 	var clear [2]map[leaf]bool
 	open := map[string]bool{} // paths at which something is in clear
+	allSecret := ours.Whole != nil || theirs.Whole != nil
 	for i, d := range []*doc.Document{ours, theirs} {
 		clear[i] = map[leaf]bool{}
 		for n, place := range d.Index() {
@@ -331,7 +342,7 @@ func newlyClear(ours, theirs, now *doc.Document) (path string, found bool) {
 		switch {
 		case n.Encrypted, n == now.Whole, n.Text == "", n.Kind == doc.Scalar && n.Type == doc.Null:
 		case n.Kind != doc.Scalar && n.Kind != doc.Comment:
-		case open[place.Path] && !secret[place.Path], clear[0][in] && clear[1][in]:
+		case !allSecret && open[place.Path] && !secret[place.Path], clear[0][in] && clear[1][in]:
 		default:
 			_, steps, _ := strings.Cut(place.Path, "\x00")
 			return strings.NewReplacer("\x00.", ".", "\x00#", " (comment)").Replace(strings.TrimPrefix(steps, ".")), true
@@ -343,13 +354,17 @@ func newlyClear(ours, theirs, now *doc.Document) (path string, found bool) {
 // seal encrypts what the merge came to.
 func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conflict) (*Encrypted, error) {
 	now := time.Now()
-	var all [][]keys.MasterKey
+	var lost []string
 	if m.rule != nil {
-		var err error
-		if all, err = m.ruleGroups(m.config, m.rule); err != nil && !errors.Is(err, keys.ErrUnsupported) {
+		all, err := m.ruleGroups(m.config, m.rule)
+		if err != nil && !errors.Is(err, keys.ErrUnsupported) {
 			return nil, err
 		}
-		_, others := m.difference(m.ours.Meta, all, m.rule)
+		var others []string
+		lost, others = m.difference(m.ours.Meta, all, m.rule)
+		lost = slices.DeleteFunc(lost, func(name string) bool {
+			return m.regrouped != nil || slices.ContainsFunc(m.added, func(k keys.MasterKey) bool { return k.Name() == name })
+		})
 		others = slices.DeleteFunc(others, func(name string) bool { return slices.Contains(m.removed, name) })
 		if len(others) > 0 && m.regrouped == nil {
 			return nil, &RecipientsError{Names: others, Config: m.config.Path, Line: m.rule.Line}
@@ -362,7 +377,7 @@ func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conf
 		}
 		return &Encrypted{
 			Data: sealed.Data, Format: m.ours.Format, Rung: sealed.Rung, FirstSeal: !m.ours.Sealed,
-			Recipients: m.names(m.ours), Threshold: m.threshold,
+			Recipients: m.names(m.ours), Threshold: m.threshold, Lost: lost,
 		}, nil
 	}
 	groups := m.regrouped
@@ -399,7 +414,14 @@ func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conf
 		return nil, err
 	}
 	out := encrypted(sealed, m.ours.Format, p)
-	out.FirstSeal = !m.ours.Sealed
+	out.FirstSeal, out.Lost = !m.ours.Sealed, lost
+	switch {
+	case p.Previous != nil:
+	case m.ours.SharesKey(m.theirs):
+		out.FreshKey = "their side can be decrypted with other keys"
+	default:
+		out.FreshKey = "the two sides have two data keys"
+	}
 	out.Unproven = envelope.Prove(ctx, out.Data, out.Format, m.Keys)
 	if out.Unproven != nil && !as[*envelope.NoKeyError](out.Unproven) {
 		return nil, fmt.Errorf("the merged file does not open: %w", out.Unproven)
