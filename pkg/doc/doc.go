@@ -480,13 +480,14 @@ func (d *Document) Line(n *Node) int {
 // DuplicateKeys returns which keys are in a map of a plaintext twice, each with the keys
 // above it; none of a text that does not parse.
 func DuplicateKeys(f Format, src []byte) []string {
-	if t, err := ReadText(f, src); err == nil {
-		return t.duplicateKeys()
-	}
 	if _, ini := f.(INI); ini {
 		return iniDuplicateKeys(src)
 	}
-	return nil
+	t, err := ReadText(f, src)
+	if err != nil {
+		return nil
+	}
+	return t.duplicateKeys()
 }
 
 func (d *Document) duplicateKeys() (paths []string) {
