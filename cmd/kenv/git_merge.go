@@ -103,7 +103,7 @@ func runGitMerge(ctx context.Context, p *process, base, ours, theirs, name strin
 	if len(out.Kept) > 0 {
 		p.ui.warnf("%s: their side took away %s, which the rule for it names; if it is to go: kenv keys remove", j.name, shortNames(out.Kept))
 	}
-	sayResealed(p.ui, j.name, out.Encrypted)
+	sayResealed(p.ui.speaker, j.name, out.Encrypted)
 	if out.Clean {
 		return nil
 	}
