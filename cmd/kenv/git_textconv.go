@@ -33,6 +33,8 @@ the value does.
 
 Exit codes: 0 done, 1 the file cannot be read, 5 git would store the plaintext, as
 diff.kenv.cachetextconv is set.`,
+		Example: `  git config diff.kenv.textconv 'kenv git textconv'
+  kenv git textconv secrets.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return misused(cmd, "name one file")
