@@ -144,7 +144,7 @@ func (c *Checked) checkMetadata() {
 			}
 		}
 	}
-	if m.Kenv.Unknown.Get("conflicts") != nil {
+	if len(m.Kenv.Conflicts) > 0 {
 		flaw(Unresolved, "it has conflicts from a merge that nobody has resolved")
 	}
 }
