@@ -9,7 +9,9 @@ func newGit(p *process) *cobra.Command {
 		Use:   "git COMMAND",
 		Short: "Have git show and check encrypted files",
 		Long: `Have git show the plaintext of encrypted files in diffs, to those who can decrypt
-them, and check what is about to be committed.`,
+them, and check what is about to be committed.
+
+Exit codes: 0 done, 2 wrong usage.`,
 		Example: `  kenv git install --dry-run
   kenv git install
   git diff`,

@@ -38,7 +38,10 @@ func newGitInstall(p *process) *cobra.Command {
 Doing it again changes only what is not so. kenv git uninstall takes all of it out.
 
 With --global the drivers are set up for all of your repositories, and used in
-those that have the lines in .gitattributes.`,
+those that have the lines in .gitattributes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 5 git would store the plaintext, as
+diff.kenv.cachetextconv is set.`,
 		Example: `  kenv git install --dry-run
   kenv git install`,
 	}
@@ -61,7 +64,9 @@ func newGitUninstall(p *process) *cobra.Command {
 		Use:   "uninstall [flags]",
 		Short: "Undo what kenv git install did",
 		Long: `Take out of the git repository of this directory what kenv git install put there.
-What else is in these files stays as it is, byte for byte.`,
+What else is in these files stays as it is, byte for byte.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  kenv git uninstall`,
 	}
 	o.addFlags(cmd)

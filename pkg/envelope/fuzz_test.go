@@ -223,6 +223,32 @@ func commentsOf(d *doc.Document) (texts []string) {
 	return texts
 }
 
+// TestFoldedKey: a line break in the quoted key that stands for a complex one is white
+// space, and what the key was comes back.
+func TestFoldedKey(t *testing.T) {
+	src, err := os.ReadFile(filepath.Join(roundtripDir, "yaml/keys-complex.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := Seal(t.Context(), src, doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blank := range []string{"\r", " \n ", "\r\n  "} {
+		folded := bytes.Replace(sealed.Data, []byte(`"{d: e}"`), []byte(`"{d:`+blank+`e}"`), 1)
+		if bytes.Equal(folded, sealed.Data) {
+			t.Fatalf("no such key in\n%s", folded)
+		}
+		file, err := Open(t.Context(), folded, doc.YAML{}, clearTable, OpenOptions{RequireSeal: true})
+		if err != nil {
+			t.Fatalf("%q: %v", blank, err)
+		}
+		if got := file.Plaintext(); !bytes.Equal(got, src) {
+			t.Errorf("%q: opens to %q", blank, got)
+		}
+	}
+}
+
 // FuzzOpen: no change to a sealed file makes Open panic or give out anything but
 // what was sealed, white space apart.
 func FuzzOpen(f *testing.F) {
