@@ -283,6 +283,7 @@ func FuzzOpen(f *testing.F) {
 			if strip {
 				mutated = []byte(stripSeal[o.format.Name()](string(mutated)))
 			}
+			checked, checkErr := Check(mutated, o.format)
 			file, err := Open(t.Context(), mutated, o.format, clearTable, OpenOptions{})
 			if err != nil {
 				if file != nil {
@@ -292,6 +293,9 @@ func FuzzOpen(f *testing.F) {
 			}
 			if !file.Sealed {
 				t.Fatalf("opens without its seal:\n%s", mutated)
+			}
+			if checkErr != nil || len(checked.Flaws) > 0 {
+				t.Fatalf("Check objects to a file that opens: %v, %+v\n%s", checkErr, checked, mutated)
 			}
 			if got := file.Plaintext(); !bytes.Equal(got, o.src) && !holdsSame(o.format, got, o.src) {
 				t.Fatalf("opens to other data:\n%q\nfor\n%q\nof\n%s", got, o.src, mutated)

@@ -403,7 +403,7 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 		return nil, err
 	}
 	if o.sealed && !out.keepsEnd() {
-		out.Wipe()
+		clear(out.plain) // the data key is the caller's
 		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
 	}
 	return out, nil
@@ -421,7 +421,27 @@ func (f *File) keepsEnd() bool {
 	if err != nil {
 		return true // it is held in another way, as a whole
 	}
-	return slices.EqualFunc(now.Roots, f.doc.Roots, doc.Equal)
+	for i, root := range f.doc.Roots {
+		if was, is := lastLeaf(root), (*doc.Node)(nil); was != nil && i < len(now.Roots) {
+			if is = lastLeaf(now.Roots[i]); is == nil || is.Text != was.Text {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// lastLeaf returns the last value of a tree, or nil.
+func lastLeaf(n *doc.Node) *doc.Node {
+	if n.Kind == doc.Scalar {
+		return n
+	}
+	for _, item := range slices.Backward(n.Items) {
+		if item.Kind != doc.Comment {
+			return lastLeaf(item)
+		}
+	}
+	return nil
 }
 
 func (f *File) openLayout() ([]doc.Note, error) {

@@ -202,6 +202,7 @@ func (c *checker) check(ctx context.Context, f CheckFile, r *fileReport) {
 	var cover config.Cover
 	switch base {
 	case config.Name, config.SopsName, ".gitignore", ".gitattributes":
+		r.configured = true // it is part of what is set up
 	default:
 		if cover, r.failure = c.tree.Look(f.Name); r.failure != nil {
 			return
@@ -212,7 +213,8 @@ func (c *checker) check(ctx context.Context, f CheckFile, r *fileReport) {
 		r.failure = err
 		return
 	}
-	r.looked, r.configured, r.covered = true, cover.Config != nil, cover.Rule != nil
+	r.looked, r.covered = true, cover.Rule != nil
+	r.configured = r.configured || cover.Config != nil
 	sure, _ := byName(f.Name)
 	named := cover.Rule != nil && (cover.Named || cover.Usual && sure != nil)
 	checked, format := c.checkForm(f.Name, data, named, r)
