@@ -40,6 +40,9 @@ The editor is that of KENV_EDITOR, SOPS_EDITOR, VISUAL or EDITOR, else vim, nano
 vi. It works on a file in memory (in $XDG_RUNTIME_DIR or /dev/shm), which is gone
 when it ends, and vim, nano, emacs and VS Code are told to keep no copies.
 
+A file in which git left a merge conflict opens with both sides between the marks
+<<<<<<< and >>>>>>>. It counts as resolved when it is saved without them.
+
 A text that cannot be saved is not lost: the editor opens again, or the text is kept,
 encrypted, beside the file. An editor that fails, as vim does with :cq, changes nothing.
 
@@ -136,9 +139,11 @@ func (e *editing) open(ctx context.Context) (err error) {
 		err = e.setup.CheckEncrypt(e.name, e.options.EncryptOptions)
 	} else if err = e.read(e.p.ui); err == nil {
 		if e.old, err = e.setup.OpenForEdit(ctx, e.source); err == nil {
-			e.before = bytes.Clone(e.old.Plaintext())
 			// What the rule has to say against it is said before the work.
-			_, err = e.setup.Resealed(e.old, e.name, e.before, e.options.AcceptRecipients)
+			_, err = e.setup.Resealed(e.old, e.name, e.old.Plaintext(), e.options.AcceptRecipients)
+			if err == nil {
+				e.before, err = e.present()
+			}
 		}
 	} else {
 		return err
@@ -158,6 +163,18 @@ func (e *editing) open(ctx context.Context) (err error) {
 		return fmt.Errorf("cannot write the plaintext for the editor: %w", err)
 	}
 	return nil
+}
+
+// present returns the text to edit, and says what there is to know about a merge in it.
+func (e *editing) present() ([]byte, error) {
+	text, why, err := kenv.EditText(e.old)
+	for _, w := range why {
+		e.p.ui.warnf("%s: %s", e.name, w)
+	}
+	if len(why) > 0 {
+		e.p.ui.sayf("%s: what you save is for the recipients and by the rules of our side", e.name)
+	}
+	return text, err
 }
 
 // wipe leaves nothing of the plaintext.
@@ -184,7 +201,7 @@ func (e *editing) loop(ctx context.Context) error {
 		if err != nil {
 			return e.about(err)
 		}
-		if bytes.Equal(text, e.before) {
+		if bytes.Equal(text, e.before) && !e.merging() {
 			e.p.ui.notef("%s: nothing changed", e.name)
 			if isSops(os.Args[0]) {
 				return silent{errUnchanged}
@@ -213,7 +230,13 @@ func (e *editing) loop(ctx context.Context) error {
 	}
 }
 
+// merging reports whether a merge is being resolved.
+func (e *editing) merging() bool { return e.old != nil && e.old.Unresolved() }
+
 func lineOf(err error) int {
+	if conflict := (*kenv.ConflictError)(nil); errors.As(err, &conflict) {
+		return conflict.Line
+	}
 	if syntax := (*doc.SyntaxError)(nil); errors.As(err, &syntax) {
 		return syntax.Line
 	}
@@ -271,7 +294,11 @@ var errStopped = errors.New("stopped by a signal; nothing was changed")
 
 func (e *editing) encrypt(ctx context.Context, text []byte) (*kenv.Encrypted, error) {
 	if e.old != nil {
-		return e.setup.Resealed(e.old, e.name, text, e.options.AcceptRecipients)
+		out, err := e.setup.Resealed(e.old, e.name, text, e.options.AcceptRecipients)
+		if errors.Is(err, kenv.ErrConflict) {
+			err = hinted{err, "decide what stays, and take out the lines that begin with <<<<<<<, |||||||, ======= and >>>>>>>"}
+		}
+		return out, err
 	}
 	return e.setup.Encrypt(ctx, kenv.Source{Name: e.name, Data: text, Format: e.source.Format}, e.options.EncryptOptions)
 }

@@ -7,9 +7,9 @@ import (
 func newGit(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "git COMMAND",
-		Short: "Have git show and check encrypted files",
+		Short: "Have git show, merge and check encrypted files",
 		Long: `Have git show the plaintext of encrypted files in diffs, to those who can decrypt
-them, and check what is about to be committed.
+them, merge them value by value, and check what is about to be committed.
 
 Exit codes: 0 done, 2 wrong usage.`,
 		Example: `  kenv git install --dry-run
@@ -18,6 +18,6 @@ Exit codes: 0 done, 2 wrong usage.`,
 		Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newGitInstall(p), newGitUninstall(p), newGitTextconv(p))
+	cmd.AddCommand(newGitInstall(p), newGitUninstall(p), newGitTextconv(p), newGitMerge(p))
 	return cmd
 }

@@ -422,7 +422,9 @@ func exitCode(err error) int {
 		return exitExecFailed
 	case as[*usageError](err):
 		return exitUsage
-	case as[*envelope.IntegrityError](err), is(envelope.ErrUnsealed):
+	case as[unmerged](err):
+		return exitFailed
+	case as[*envelope.IntegrityError](err), is(envelope.ErrUnsealed, kenv.ErrUnresolved):
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
@@ -494,6 +496,8 @@ func hint(err error) string {
 		return usage.command + " --help"
 	case errors.Is(err, kenv.ErrAlreadyEncrypted):
 		return "to encrypt it anew: kenv decrypt -i " + name + ", then kenv encrypt -i " + name
+	case errors.Is(err, kenv.ErrUnresolved):
+		return "kenv edit " + name
 	case errors.Is(err, kenv.ErrConflict):
 		return "resolve it; of an encrypted file take one side whole: git checkout --ours " + name + " (or --theirs)"
 	case errors.Is(err, kenv.ErrNotEncrypted):

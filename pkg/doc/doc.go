@@ -477,5 +477,40 @@ func (d *Document) Line(n *Node) int {
 	return line
 }
 
+// DuplicateKeys returns which keys are in a map of a plaintext twice, each with the keys
+// above it; none of a text that does not parse.
+func DuplicateKeys(f Format, src []byte) []string {
+	if _, ini := f.(INI); ini {
+		return iniDuplicateKeys(src)
+	}
+	t, err := ReadText(f, src)
+	if err != nil {
+		return nil
+	}
+	return t.duplicateKeys()
+}
+
+func (d *Document) duplicateKeys() (paths []string) {
+	var walk func(n *Node, above string)
+	walk = func(n *Node, above string) {
+		times := map[string]int{}
+		for _, c := range n.Items {
+			path := above
+			if n.Kind == Map && c.Kind != Comment {
+				path += c.Key
+				if times[c.Key]++; times[c.Key] == 2 {
+					paths = append(paths, path)
+				}
+				path += "."
+			}
+			walk(c, path)
+		}
+	}
+	for _, r := range d.Roots {
+		walk(r, "")
+	}
+	return paths
+}
+
 // HasDuplicateKeys reports whether some map has a key twice.
 func (d *Document) HasDuplicateKeys() bool { return slices.ContainsFunc(d.Roots, duplicateKeys) }

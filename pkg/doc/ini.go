@@ -169,6 +169,30 @@ func (t *iniTree) note(at Span, hidden bool) *Node {
 	return n
 }
 
+// iniDuplicateKeys is DuplicateKeys; a section that comes again counts too.
+func iniDuplicateKeys(src []byte) (paths []string) {
+	items, err := iniItems(src)
+	if err != nil {
+		return nil
+	}
+	times := map[string]int{}
+	section := ""
+	for _, it := range items {
+		path := section + it.name
+		switch it.kind {
+		case iniHeader:
+			path, section = it.name, it.name+"."
+		case iniKey:
+		default:
+			continue
+		}
+		if times[path]++; times[path] == 2 {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // finish ends the tree where the metadata begins. Comments before that are no longer
 // any key's or section's to sops.
 func (t *iniTree) finish() {

@@ -39,6 +39,13 @@ type Policy struct {
 	// ciphertext, if the data key may be kept: see Sealed.FreshKey.
 	Previous *File
 
+	// Theirs is another state of the file, opened ForReuse, which was merged into
+	// Previous. Where the data key of Previous is kept and is its data key too, its
+	// ciphertext is kept as well.
+	Theirs *File
+	// Conflict is put into the file.
+	Conflict *Conflict
+
 	Now time.Time // what lastmodified says
 }
 
@@ -88,9 +95,16 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 // for anything. The file was opened ForReuse. One that is what f holds gives f, byte
 // for byte; the result decrypts to src.
 func (f *File) Reseal(src []byte, now time.Time) (*Sealed, error) {
+	return f.ResealMerge(src, nil, nil, now)
+}
+
+// ResealMerge is Reseal for what a merge with another state of the file, opened
+// ForReuse, came to: ciphertext of theirs is kept too if it has the same data key, and a
+// conflict, which may be nil, is put into the file.
+func (f *File) ResealMerge(src []byte, theirs *File, c *Conflict, now time.Time) (*Sealed, error) {
 	s, err := newSealing(f.Format, Policy{
 		Selector: f.Meta.Selector, MACOnlyEncrypted: f.Meta.MACOnlyEncrypted,
-		AllowUnencrypted: true, Previous: f, Now: now,
+		AllowUnencrypted: true, Previous: f, Theirs: theirs, Conflict: c, Now: now,
 	})
 	if err != nil {
 		return nil, err
@@ -120,7 +134,7 @@ var errUnverified = errors.New("the integrity of the earlier file was not checke
 
 // newSealing settles the rules for a file.
 func newSealing(f doc.Format, p Policy) (*sealing, error) {
-	if p.Previous != nil && p.Previous.unverified {
+	if p.Previous != nil && p.Previous.unverified || p.Theirs != nil && p.Theirs.unverified {
 		return nil, errUnverified
 	}
 	if _, binary := f.(doc.Binary); binary {
@@ -150,7 +164,7 @@ func (s *sealing) prepare(src []byte) (p prepared) {
 
 // hold encrypts a plaintext on the first rung of the ladder that holds it.
 func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
-	if prev := s.policy.Previous; s.reuse && prev.unchanged(src, s.groups, s.need) {
+	if prev := s.policy.Previous; s.reuse && s.policy.Conflict == nil && prev.unchanged(src, s.groups, s.need) {
 		return &Sealed{Data: bytes.Clone(prev.doc.Src)}, nil
 	}
 	var why error
@@ -338,7 +352,7 @@ func (s *sealing) threshold() int {
 // unchanged reports whether the file is already what encrypting src would give, with
 // these entries.
 func (f *File) unchanged(src []byte, groups [][]keys.Entry, threshold int) bool {
-	if !f.Sealed || !bytes.Equal(f.plain, src) || len(groups) != len(f.Meta.Groups) || threshold != f.Meta.ShamirThreshold {
+	if !f.Sealed || f.Unresolved() || !bytes.Equal(f.plain, src) || len(groups) != len(f.Meta.Groups) || threshold != f.Meta.ShamirThreshold {
 		return false
 	}
 	for i, g := range groups {
@@ -472,6 +486,9 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 	if m.Kenv.Layout, err = s.sealLayout(notes); err != nil {
 		return nil, err
 	}
+	if m.Kenv.Conflicts, err = s.policy.Conflict.seal(s.dataKey); err != nil {
+		return nil, err
+	}
 	m.MAC = string(box.appendTokenWithNonce(nil, markedNonce(s.dataKey), tagString, sum.sum(), m.macAAD()))
 	seal := sealOf(s.dataKey, s.format.Name(), d, m.fields(), m)
 	m.Kenv.Seal = base64.StdEncoding.EncodeToString(seal)
@@ -484,7 +501,8 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 // theirs from the front, and those behind it from the back: none moves.
 type stock struct {
 	front, back map[tokenKey][]string
-	left        int // how many tokens there are before those from the back
+	left        int                   // how many tokens there are before those from the back
+	theirs      map[tokenKey][]string // of the other side of a merge, none that are ours too
 }
 
 func (s *sealing) takeStock(d *doc.Document) (stock, error) {
@@ -521,6 +539,18 @@ func (s *sealing) takeStock(d *doc.Document) (stock, error) {
 		at := len(list) - behind[k]
 		st.front[k], st.back[k] = list[:at], list[at:]
 	}
+	if theirs := s.policy.Theirs; theirs.SharesKey(prev) {
+		ours := map[string]bool{}
+		for _, list := range prev.tokens {
+			for _, t := range list {
+				ours[t] = true
+			}
+		}
+		st.theirs = map[tokenKey][]string{}
+		for k, list := range theirs.tokens {
+			st.theirs[k] = slices.DeleteFunc(slices.Clone(list), func(t string) bool { return ours[t] })
+		}
+	}
 	return st, nil
 }
 
@@ -529,12 +559,13 @@ func (st *stock) take(k tokenKey) (token string, ok bool) {
 	if st.left--; st.left < 0 {
 		from = st.back
 	}
-	list := from[k]
-	if len(list) == 0 {
-		return "", false
+	for _, pool := range []map[tokenKey][]string{from, st.theirs} {
+		if list := pool[k]; len(list) > 0 {
+			pool[k] = list[1:]
+			return list[0], true
+		}
 	}
-	from[k] = list[1:]
-	return list[0], true
+	return "", false
 }
 
 func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
@@ -558,6 +589,9 @@ func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
 		e, ok := "", false
 		if s.reuse {
 			e, ok = s.policy.Previous.layout[n]
+			if theirs := s.policy.Theirs; !ok && theirs.SharesKey(s.policy.Previous) {
+				e, ok = theirs.layout[n]
+			}
 		}
 		if i := at[e]; !ok {
 			others = append(others, box.seal(n))

@@ -31,8 +31,8 @@ func TestFormatDoc(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?s)\n```[a-z]*\n(.*?)```\n").FindAllStringSubmatch(example, -1) {
 		blocks = append(blocks, m[1])
 	}
-	if !ok || len(blocks) != 6 {
-		t.Fatalf("the worked example has %d blocks, want 6", len(blocks))
+	if !ok || len(blocks) != 8 {
+		t.Fatalf("the worked example has %d blocks, want 8", len(blocks))
 	}
 	plaintext, file, keyLines, encoding, seal, entry := blocks[0], blocks[1], blocks[2], unhex(t, blocks[3]), unhex(t, blocks[4]), unhex(t, blocks[5])
 
@@ -42,7 +42,7 @@ func TestFormatDoc(t *testing.T) {
 		derived[name] = unhex(t, value)
 	}
 	dataKey := derived["data key"]
-	for _, purpose := range []string{"seal", "layout", "mark"} {
+	for _, purpose := range []string{"seal", "layout", "mark", "conflict"} {
 		want, err := hkdf.Key(sha256.New, dataKey, nil, "kenv "+purpose+" v1", 32)
 		if err != nil || !bytes.Equal(derived["K_"+purpose], want) {
 			t.Errorf("K_%s is not %x (%v)", purpose, want, err)
@@ -75,17 +75,31 @@ func TestFormatDoc(t *testing.T) {
 	if len(nonce) != 32 || !bytes.Equal(mac(derived["K_mark"], nonce[:16])[:16], nonce[16:]) {
 		t.Error("the nonce of the mac does not carry the mark")
 	}
-	block, err := aes.NewCipher(derived["K_layout"])
+	conflict, err := base64.StdEncoding.DecodeString(strings.TrimSpace(blocks[6]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	gcm, err := cipher.NewGCM(block)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		purpose         string
+		sealed, content []byte
+	}{{"layout", field(`layout:\n +- (\S+)`), entry}, {"conflict", conflict, unhex(t, blocks[7])}} {
+		block, err := aes.NewCipher(derived["K_"+c.purpose])
+		if err != nil {
+			t.Fatal(err)
+		}
+		gcm, err := cipher.NewGCM(block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := gcm.Open(nil, c.sealed[:12], c.sealed[12:], []byte("kenv "+c.purpose+" v1"))
+		if err != nil || !bytes.Equal(opened, c.content) {
+			t.Errorf("the %s entry is %x (%v)", c.purpose, opened, err)
+		}
 	}
-	sealed := field(`layout:\n +- (\S+)`)
-	if opened, err := gcm.Open(nil, sealed[:12], sealed[12:], []byte("kenv layout v1")); err != nil || !bytes.Equal(opened, entry) {
-		t.Errorf("the layout entry is %x (%v)", opened, err)
+	// Which is also how it is read here.
+	holder := &File{dataKey: dataKey, Meta: &Metadata{Kenv: Kenv{Conflicts: []string{strings.TrimSpace(blocks[6])}}}}
+	if c, err := holder.Conflict(); err != nil || string(c.Theirs) != "db: {}\n" {
+		t.Errorf("the conflict entry: %v", err)
 	}
 
 	table := keys.Table{{Kind: "age", FromEntry: func(keys.Entry) (keys.MasterKey, error) { return knownKey(dataKey), nil }}}

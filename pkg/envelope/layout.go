@@ -11,26 +11,51 @@ import (
 	"github.com/kenvhq/kenv/pkg/doc"
 )
 
-// layoutAAD is what an entry of the layout authenticates beside itself. Its place
-// is inside the entry.
-const layoutAAD = "kenv layout v1"
+// An entryCipher seals entries of the metadata that only holders of the data key can
+// read. An entry is base64 of a 12-byte random nonce and an AES-256-GCM encryption.
+// Its place is not authenticated beside it: the seal covers that.
+type entryCipher struct {
+	gcm cipher.AEAD
+	aad []byte // "kenv PURPOSE v1"
+}
 
-// A layoutCipher seals notes: what decryption could not derive from the
-// ciphertext. An entry is base64 of a 12-byte random nonce and the AES-256-GCM
-// encryption of
-//
-//	kind (1 byte) ‖ occurrence (uvarint) ‖ length of path (uvarint) ‖ path ‖ text
-type layoutCipher struct{ gcm cipher.AEAD }
-
-func newLayoutCipher(dataKey []byte) (*layoutCipher, error) {
-	key := derive(dataKey, purposeLayout)
+func newEntryCipher(dataKey []byte, purpose string) (*entryCipher, error) {
+	key := derive(dataKey, purpose)
 	defer clear(key)
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
 	}
 	gcm, err := cipher.NewGCM(block)
-	return &layoutCipher{gcm}, err
+	return &entryCipher{gcm, []byte("kenv " + purpose + " v1")}, err
+}
+
+func (c *entryCipher) seal(plain []byte) string {
+	nonce := make([]byte, c.gcm.NonceSize(), c.gcm.NonceSize()+len(plain)+c.gcm.Overhead())
+	rand.Read(nonce)
+	return base64.StdEncoding.EncodeToString(c.gcm.Seal(nonce, nonce, plain, c.aad))
+}
+
+// open returns the plaintext of an entry, which is not empty.
+func (c *entryCipher) open(entry string) (plain []byte, ok bool) {
+	raw, err := base64.StdEncoding.Strict().DecodeString(entry)
+	if err != nil || len(raw) < c.gcm.NonceSize() {
+		return nil, false
+	}
+	nonce := raw[:c.gcm.NonceSize()]
+	plain, err = c.gcm.Open(nil, nonce, raw[len(nonce):], c.aad)
+	return plain, err == nil && len(plain) > 0
+}
+
+// A layoutCipher seals notes: what decryption could not derive from the
+// ciphertext. The plaintext of an entry is
+//
+//	kind (1 byte) ‖ occurrence (uvarint) ‖ length of path (uvarint) ‖ path ‖ text
+type layoutCipher struct{ box *entryCipher }
+
+func newLayoutCipher(dataKey []byte) (*layoutCipher, error) {
+	box, err := newEntryCipher(dataKey, purposeLayout)
+	return &layoutCipher{box}, err
 }
 
 func (c *layoutCipher) seal(n doc.Note) string {
@@ -40,21 +65,14 @@ func (c *layoutCipher) seal(n doc.Note) string {
 	plain = append(plain, n.Path...)
 	plain = append(plain, n.Text...)
 	defer clear(plain)
-	nonce := make([]byte, c.gcm.NonceSize(), c.gcm.NonceSize()+len(plain)+c.gcm.Overhead())
-	rand.Read(nonce)
-	return base64.StdEncoding.EncodeToString(c.gcm.Seal(nonce, nonce, plain, []byte(layoutAAD)))
+	return c.box.seal(plain)
 }
 
 var errLayout = errors.New("an entry of the layout does not decrypt")
 
 func (c *layoutCipher) open(entry string) (doc.Note, error) {
-	raw, err := base64.StdEncoding.Strict().DecodeString(entry)
-	if err != nil || len(raw) < c.gcm.NonceSize() {
-		return doc.Note{}, errLayout
-	}
-	nonce := raw[:c.gcm.NonceSize()]
-	plain, err := c.gcm.Open(nil, nonce, raw[len(nonce):], []byte(layoutAAD))
-	if err != nil || len(plain) == 0 {
+	plain, ok := c.box.open(entry)
+	if !ok {
 		return doc.Note{}, errLayout
 	}
 	defer clear(plain)

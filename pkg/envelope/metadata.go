@@ -40,14 +40,15 @@ type Metadata struct {
 // Kenv is the part of the metadata that sops does not have. Its zero value stands
 // for a file without it.
 type Kenv struct {
-	Version int
-	Seal    string   // base64
-	Layout  []string // sealed entries
-	Unknown doc.Fields
+	Version   int
+	Seal      string   // base64
+	Layout    []string // sealed entries
+	Conflicts []string // sealed entries: what an unresolved merge left
+	Unknown   doc.Fields
 }
 
 func (k Kenv) isZero() bool {
-	return k.Version == 0 && k.Seal == "" && len(k.Layout) == 0 && len(k.Unknown) == 0
+	return k.Version == 0 && k.Seal == "" && len(k.Layout) == 0 && len(k.Conflicts) == 0 && len(k.Unknown) == 0
 }
 
 // A kind is one of the lists of wrapped data keys and the fields its entries have.
@@ -298,6 +299,13 @@ func (p *parser) list(path string, v doc.Value) []doc.Value {
 	return nil
 }
 
+func (p *parser) strings(path string, v doc.Value) (out []string) {
+	for i, item := range p.list(path, v) {
+		out = append(out, p.string(fmt.Sprintf("%s[%d]", path, i), item))
+	}
+	return out
+}
+
 func (p *parser) entries(path string, k kind, v doc.Value) []keys.Entry {
 	list := p.list(path, v)
 	entries := make([]keys.Entry, 0, len(list))
@@ -403,9 +411,8 @@ func (p *parser) kenv(k *Kenv, top *members) {
 	m := quiet.members("kenv", f)
 	k.Version = quiet.int("kenv.version", m.take("version"))
 	k.Seal = quiet.string("kenv.seal", m.take("seal"))
-	for i, item := range quiet.list("kenv.layout", m.take("layout")) {
-		k.Layout = append(k.Layout, quiet.string(fmt.Sprintf("kenv.layout[%d]", i), item))
-	}
+	k.Layout = quiet.strings("kenv.layout", m.take("layout"))
+	k.Conflicts = quiet.strings("kenv.conflicts", m.take("conflicts"))
 	k.Unknown = m.rest
 	if !p.strict && quiet.err != nil {
 		*k = Kenv{}
@@ -463,12 +470,18 @@ func (k Kenv) fields() doc.Fields {
 	if k.Seal != "" {
 		f = append(f, doc.Field{Name: "seal", Value: k.Seal})
 	}
-	if len(k.Layout) > 0 {
-		layout := make([]doc.Value, len(k.Layout))
-		for i, s := range k.Layout {
-			layout[i] = s
+	for _, l := range []struct {
+		name    string
+		entries []string
+	}{{"layout", k.Layout}, {"conflicts", k.Conflicts}} {
+		if len(l.entries) == 0 {
+			continue
 		}
-		f = append(f, doc.Field{Name: "layout", Value: layout})
+		list := make([]doc.Value, len(l.entries))
+		for i, s := range l.entries {
+			list[i] = s
+		}
+		f = append(f, doc.Field{Name: l.name, Value: list})
 	}
 	return sorted(withUnknown(f, k.Unknown))
 }

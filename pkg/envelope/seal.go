@@ -17,9 +17,10 @@ import (
 // The keys that are derived from the data key, each for one purpose:
 // HKDF-SHA-256 (RFC 5869) without salt, info "kenv PURPOSE v1", 32 bytes.
 const (
-	purposeSeal   = "seal"
-	purposeLayout = "layout"
-	purposeMark   = "mark"
+	purposeSeal     = "seal"
+	purposeLayout   = "layout"
+	purposeMark     = "mark"
+	purposeConflict = "conflict"
 )
 
 func derive(dataKey []byte, purpose string) []byte {

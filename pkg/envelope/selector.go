@@ -288,11 +288,26 @@ func (l *level) own(path []byte, paths *arena) string {
 // file, in Node.Encrypted. The error wraps doc.ErrRung for a text that has no tree of
 // its own in a file.
 func (f *File) Mark(plaintext []byte) (*doc.Document, error) {
-	d, _, err := f.Format.Prepare(plaintext, doc.Splice)
+	return f.mark(plaintext, doc.Splice, f.Meta.Selector)
+}
+
+// MarkBy is Mark for another selector than the file's own. A text without a tree of its
+// own is read in the form in which a file would hold it.
+func (f *File) MarkBy(plaintext []byte, s Selector) (d *doc.Document, err error) {
+	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
+		if d, err = f.mark(plaintext, r, s); !errors.Is(err, doc.ErrRung) {
+			break
+		}
+	}
+	return d, err
+}
+
+func (f *File) mark(plaintext []byte, r doc.Rung, s Selector) (*doc.Document, error) {
+	d, _, err := f.Format.Prepare(plaintext, r)
 	if err != nil {
 		return nil, err
 	}
-	c, err := f.Meta.Selector.compile(!f.Sealed)
+	c, err := s.compile(!f.Sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -306,6 +321,14 @@ func (f *File) Mark(plaintext []byte) (*doc.Document, error) {
 		}
 	}
 	return d, nil
+}
+
+// InForce returns the selector that counts where none is set: sops's own.
+func (s Selector) InForce() Selector {
+	if s == (Selector{}) {
+		s.UnencryptedSuffix = DefaultUnencryptedSuffix
+	}
+	return s
 }
 
 // An arena makes many small strings with few allocations.

@@ -34,7 +34,17 @@ func (s Setup) OpenUnverified(ctx context.Context, src Source) (*envelope.File, 
 	return f, err
 }
 
+// open refuses a file that holds an unresolved merge, of which it would give one side.
 func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*envelope.File, error) {
+	f, err := s.openAny(ctx, src, o)
+	if err == nil && f.Unresolved() {
+		f.Wipe()
+		return nil, ErrUnresolved
+	}
+	return f, err
+}
+
+func (s Setup) openAny(ctx context.Context, src Source, o envelope.OpenOptions) (*envelope.File, error) {
 	format := src.Format
 	if format == nil {
 		format = encryptedFormat(src.Name, src.Data)
@@ -86,9 +96,14 @@ func as[T error](err error) bool {
 // ErrConflict is wrapped by the error about a file with a merge conflict in it.
 var ErrConflict = errors.New("unresolved merge conflict")
 
-func conflictError(data []byte) error {
-	return fmt.Errorf("line %d: %w", conflict(data), ErrConflict)
-}
+// A ConflictError says where in a text there are the marks of a merge conflict. It wraps
+// ErrConflict.
+type ConflictError struct{ Line int }
+
+func (e *ConflictError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, ErrConflict) }
+func (e *ConflictError) Unwrap() error { return ErrConflict }
+
+func conflictError(data []byte) error { return &ConflictError{conflict(data)} }
 
 // conflict returns the line of the first conflict that git has left in a text, 0
 // for none.

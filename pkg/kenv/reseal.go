@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
 	"github.com/kenvhq/kenv/pkg/keys"
 )
@@ -14,17 +15,22 @@ import (
 // ErrBeingEdited is the error of LockForEdit for a file that somebody else edits.
 var ErrBeingEdited = errors.New("somebody else is editing it just now")
 
-// OpenForEdit opens a file whose plaintext is to be changed and handed to Resealed.
+// OpenForEdit opens a file whose plaintext is to be changed and handed to Resealed, also
+// one that holds an unresolved merge: EditText is what to change.
 func (s Setup) OpenForEdit(ctx context.Context, src Source) (*envelope.File, error) {
-	return s.open(ctx, src, envelope.OpenOptions{ForReuse: true})
+	return s.openAny(ctx, src, envelope.OpenOptions{ForReuse: true})
 }
 
 // Resealed encrypts the edited plaintext of a file for those who can read it
 // already: only the lines of what changed differ, and the integrity lines. Recipients
 // that the rule for the file does not name are a *RecipientsError, unless accept is
-// set.
+// set. A merge that the file held is resolved by that; as long as there are marks of a
+// conflict in the plaintext, the error wraps ErrConflict.
 func (s Setup) Resealed(old *envelope.File, name string, plaintext []byte, accept bool) (*Encrypted, error) {
 	out := &Encrypted{Format: old.Format, Recipients: old.Recipients(), Threshold: old.Meta.ShamirThreshold, FirstSeal: !old.Sealed}
+	if line := doc.MarkedLine(plaintext); old.Unresolved() && line > 0 {
+		return nil, &ConflictError{line}
+	}
 	c, rule, _, err := s.rule(name)
 	if err != nil {
 		return nil, err

@@ -52,6 +52,9 @@ func (s Setup) keyChanges(src Source) (*KeyChanges, envelope.Policy, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if len(m.Kenv.Conflicts) > 0 {
+		return fail(ErrUnresolved)
+	}
 	changes, err := s.compare(m, p)
 	return changes, p, err
 }

@@ -157,7 +157,7 @@ func (s Setup) Unset(ctx context.Context, src Source, path Path, o ChangeOptions
 }
 
 func (s Setup) change(ctx context.Context, src Source, path Path, o ChangeOptions, edit func(*doc.Text) ([]byte, error)) (*Changed, error) {
-	f, err := s.OpenForEdit(ctx, src)
+	f, err := s.open(ctx, src, envelope.OpenOptions{ForReuse: true})
 	if err != nil {
 		return nil, err
 	}

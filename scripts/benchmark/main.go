@@ -29,8 +29,11 @@ func run(args []string) error {
 	if len(args) == 2 && args[0] == "generate" {
 		return generate(args[1])
 	}
+	if len(args) > 0 && args[0] == "tree" {
+		return measureTree(args[1:])
+	}
 	if len(args) == 0 || args[0] != "measure" {
-		return errors.New("usage: benchmark generate DIR | measure [-runs N] [-only TEXT] DIR SOPS KENV")
+		return errors.New("usage: benchmark generate DIR | measure [-runs N] [-only TEXT] DIR SOPS KENV | tree [-files N] [-delay TIME] DIR SOPS KENV")
 	}
 	flags := flag.NewFlagSet("measure", flag.ContinueOnError)
 	runs := flags.Int("runs", 5, "runs of each program on a large file; small ones get more")

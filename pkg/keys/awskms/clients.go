@@ -22,8 +22,8 @@ import (
 const (
 	callLimit  = 15 * time.Second // a call with all its retries, in all Regions
 	dialLimit  = 3 * time.Second
-	atOnce     = 8 // calls
-	maxRegions = 3 // in which a multi-Region key is tried
+	atOnce     = 32 // calls
+	maxRegions = 3  // in which a multi-Region key is tried
 )
 
 // clients is what the keys share: what was found out about credentials, the services
