@@ -11,7 +11,7 @@ func newGit(p *process) *cobra.Command {
 		Long: `Have git show the plaintext of encrypted files in diffs, to those who can decrypt
 them, merge them value by value, and check what is about to be committed.
 
-Exit codes: 0 done, 2 wrong usage.`,
+Exit codes: 0 done, 1 failed or a conflict, 2 wrong usage.`,
 		Example: `  kenv git install --dry-run
   kenv git install
   git diff`,

@@ -15,15 +15,15 @@ func newGitMerge(p *process) *cobra.Command {
 	return &cobra.Command{
 		Use:   "merge BASE OURS THEIRS [NAME]",
 		Short: "Merge an encrypted file: git's merge driver",
-		Long: `Merge three states of an encrypted file as git merges plain texts, and write the result
-to OURS. git calls this; the files are its own, and NAME is the path in the work tree, by
-which the format and the rule are found.
+		Long: `Merge three states of an encrypted file as git merges plain texts, and write the
+result to OURS. git calls this; the files are its own, and NAME is the path in the
+work tree, by which the format and the rule are found.
 
-What each side changed comes together, encrypted for our recipients by our rules. Of their
-recipients and rules only what the config here asks for is taken over. Where both sides
-changed the same lines, or that would not be safe, the file keeps our side, and theirs is
-sealed in it: decrypt, exec, get and set refuse it until kenv edit FILE has resolved that.
-No plaintext is written anywhere.
+What each side changed comes together, encrypted for our recipients by our rules. Of
+their recipients and rules only what the config here asks for is taken over. Where
+both sides changed the same lines, or that would not be safe, the file keeps our side,
+and theirs is sealed in it: decrypt, exec, get and set refuse it until kenv edit FILE
+has resolved that. No plaintext is written anywhere.
 
 Nobody is asked for a passphrase, and only keys on this machine and those that the
 config names are used. If no key can be used, OURS stays as it is.
