@@ -40,7 +40,8 @@ Doing it again changes only what is not so. kenv git uninstall takes all of it o
 With --global the drivers are set up for all of your repositories, and used in
 those that have the lines in .gitattributes.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 5 git would store the plaintext, as
+diff.kenv.cachetextconv is set.`,
 		Example: `  kenv git install --dry-run
   kenv git install`,
 	}

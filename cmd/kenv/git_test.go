@@ -51,17 +51,13 @@ func TestDemoGit(t *testing.T) {
 		"-    password: hunter2   # changed in March\n+    password: hunter3   # changed in March\n",
 		"secrets.yaml: HEAD → work tree\n  ~ db.password\n",
 		"+    password: ***",
+		"\nA  secrets.plain.yaml\n",
 		"No secret is in git in clear.",
 	}
 	if hasCommand("git", "merge") {
 		want = append(want, "    pool: 20\napi:\n    token: def456\n", "\nUU secrets.yaml\n", "\nours\n")
 	} else {
 		want = append(want, "left out: kenv git merge")
-	}
-	if hasCommand("check") {
-		want = append(want, "\nA  secrets.plain.yaml\n")
-	} else {
-		want = append(want, "left out: kenv check")
 	}
 	for _, w := range want {
 		if !strings.Contains(string(out), w) {
@@ -110,14 +106,6 @@ END
 	return dir, append(env, "KENV_AGE_KEY="+lines[len(lines)-1])
 }
 
-// withoutCheck stands for kenv check in a kenv that does not have it.
-func withoutCheck() string {
-	if hasCommand("check") {
-		return ""
-	}
-	return "kenv() { if [ \"$1\" = check ]; then echo left out: kenv check; else command kenv \"$@\"; fi; }\n"
-}
-
 // What docs/ci.md shows for a shell does what it says.
 func TestCIRecipes(t *testing.T) {
 	dir, env := ciProject(t)
@@ -125,14 +113,14 @@ func TestCIRecipes(t *testing.T) {
 	if len(recipes) != 6 {
 		t.Fatalf("there are %d recipes, want 6", len(recipes))
 	}
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", withoutCheck()+strings.Join(recipes, "\necho ---\n"))
+	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(recipes, "\necho ---\n"))
 	cmd.Dir, cmd.Env = dir, env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v:\n%s%s", err, &stdout, &stderr)
 	}
-	got := strings.Replace(stdout.String(), "left out: kenv check\n", "", 1)
+	got := stdout.String()
 	want := "deploy  with token ***\n---\n---\n---\ndeploy  with token ***\n---\ndeploy --config "
 	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\n1\n---\ndeploy --once with token s3cr3t-token\n") {
 		t.Errorf("they print\n%s\nand not\n%s…", got, want)
@@ -191,9 +179,9 @@ func TestAction(t *testing.T) {
 		t.Fatal(err)
 	}
 	temp := t.TempDir()
-	job := func(step int, prelude string, inputs map[string]string) (string, error) {
+	job := func(step int, inputs map[string]string) (string, error) {
 		s := action.Runs.Steps[step]
-		cmd := exec.Command("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", prelude+s.Run)
+		cmd := exec.Command("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", s.Run)
 		cmd.Dir = dir
 		cmd.Env = append(slices.Clone(env), "RUNNER_TEMP="+temp, "GITHUB_ACTION_PATH="+root, "GITHUB_PATH="+filepath.Join(temp, "path"))
 		for name, value := range s.Env {
@@ -212,24 +200,24 @@ func TestAction(t *testing.T) {
 		return string(out), err
 	}
 
-	if out, err := job(1, withoutCheck(), nil); err != nil {
+	if out, err := job(1, nil); err != nil {
 		t.Errorf("check: %v:\n%s", err, out)
 	}
 	canary := filepath.Join(temp, "canary")
-	out, err := job(2, "", map[string]string{
+	out, err := job(2, map[string]string{
 		"files": "prod.env\n\n",
 		"run":   "echo \"$TOKEN\"\n./deploy 'a b'; echo $(basename \"$PWD\")",
 	})
 	if err != nil || out != "***\ndeploy a b with token ***\nproject\n" {
 		t.Errorf("run: %v:\n%s", err, out)
 	}
-	if out, err := job(2, "", map[string]string{"files": "prod.env; touch " + canary + "\n", "run": "true"}); err == nil {
+	if out, err := job(2, map[string]string{"files": "prod.env; touch " + canary + "\n", "run": "true"}); err == nil {
 		t.Errorf("a name that is code is taken for a file:\n%s", out)
 	}
 	if _, err := os.Stat(canary); err == nil {
 		t.Error("an input was run as code")
 	}
-	if out, err := job(2, "", map[string]string{"files": "prod.env", "run": "false\ntrue"}); err == nil {
+	if out, err := job(2, map[string]string{"files": "prod.env", "run": "false\ntrue"}); err == nil {
 		t.Errorf("a command that failed is passed over:\n%s", out)
 	}
 
@@ -243,7 +231,7 @@ func TestAction(t *testing.T) {
 		}
 		env = append(env, name+"="+strings.TrimSpace(string(value)))
 	}
-	if out, err := job(0, "", nil); err != nil {
+	if out, err := job(0, nil); err != nil {
 		t.Fatalf("install: %v:\n%s", err, out)
 	}
 	path, err := os.ReadFile(filepath.Join(temp, "path"))

@@ -31,8 +31,8 @@ is a diff in any case. A file that is not encrypted is printed as it is.
 If CI is true, values are left out: each is *** and some characters that change when
 the value does.
 
-Exit codes: 0 done, 1 the file cannot be read, 5 git would store the plaintext, as
-diff.kenv.cachetextconv is set.`,
+Exit codes: 0 done, 1 the file cannot be read, 2 wrong usage, 5 git would store the
+plaintext, as diff.kenv.cachetextconv is set.`,
 		Example: `  git config diff.kenv.textconv 'kenv git textconv'
   kenv git textconv secrets.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
