@@ -6,8 +6,11 @@ func newCompletion(p *process) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion SHELL",
 		Short: "Print a script that completes commands in a shell",
-		Long: `Print a script that makes a shell complete kenv's commands and flags. SHELL is
-bash, zsh, fish or powershell.`,
+		Long: `Print a script that makes a shell complete commands and flags, the paths in files
+that get and set take, and the keys that the config names. SHELL is bash, zsh, fish
+or powershell.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  source <(kenv completion bash)
   kenv completion zsh > "${fpath[1]}/_kenv"
   kenv completion fish > ~/.config/fish/completions/kenv.fish`,

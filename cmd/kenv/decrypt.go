@@ -15,6 +15,7 @@ type decryptOptions struct {
 	extract   string
 	path      kenv.Path
 	ignoreMAC bool
+	force     bool
 }
 
 func newDecrypt(p *process) *cobra.Command {
@@ -30,23 +31,36 @@ With --extract PATH only what stands there in the first document is shown: a str
 as it is, without a line feed, anything else in the file's format. PATH is a.b[0]
 or ["a"]["b"][0].
 
+Several files are worked on side by side, and one that fails does not keep the others
+from it. With --recursive a directory stands for the encrypted files below it that a
+rule covers, or for all of them where there is no config. With --output-dir no file is
+written over that git tracks, but with --force.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
-failure.`,
+failure, 5 git tracks a file that would be written over; of several failures that of
+the first file.`,
 		Example: `  kenv decrypt secrets.yaml
   kenv decrypt --extract db.password secrets.yaml
-  kenv decrypt --output-type json secrets.yaml`,
+  kenv decrypt --output-type json secrets.yaml
+  kenv decrypt -r --output-dir /run/secrets deploy`,
 	}
 	o.addFlags(cmd, true)
 	cmd.Flags().StringVar(&o.extract, "extract", "", "show only what stands at this `path`")
+	cmd.Flags().BoolVar(&o.force, "force", false, "write plaintext with --output-dir also over files that git tracks")
 	cmd.Flags().BoolVar(&o.ignoreMAC, "ignore-mac", false, "to rescue data from a damaged file: show it unverified, whoever may have changed it")
 	cmd.RunE = func(cmd *cobra.Command, files []string) error { return runDecrypt(cmd, p, o, files) }
 	return cmd
 }
 
 func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []string) error {
-	jobs, err := o.jobs(cmd, p.ui, files)
+	setup := p.setup()
+	jobs, err := o.jobs(cmd, p.ui, files, below(setup))
 	if err != nil {
 		return err
+	}
+	if len(jobs) == 0 {
+		p.ui.notef("no encrypted file there is covered by a rule")
+		return nil
 	}
 	if o.extract != "" {
 		if o.path, err = kenv.ParsePath(o.extract); err != nil {
@@ -55,30 +69,35 @@ func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []strin
 		switch {
 		case o.inPlace:
 			return misused(cmd, "--extract with --in-place would replace the file by a part of it; use --output")
-		case len(jobs) > 1:
+		case len(jobs) > 1 || o.recursive:
 			return misused(cmd, "--extract is for a single file")
 		}
 	}
 	if o.ignoreMAC && (o.inPlace || o.output != "" && o.output != "-" || o.outputDir != "") {
 		return misused(cmd, "--ignore-mac shows what is in a file, on standard output; it writes no files")
 	}
-	return each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, j) })
+	if o.outputDir != "" && !o.force {
+		if err := untracked(cmd.Context(), o.outputDir, jobs); err != nil {
+			return err
+		}
+	}
+	return p.each(jobs, func(j *job) error { return o.decrypt(cmd.Context(), p, setup, j) })
 }
 
-func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error {
+func (o *decryptOptions) decrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
 	if err := j.read(p.ui); err != nil {
 		return err
 	}
-	open := p.setup().Open
+	open := setup.Open
 	if o.ignoreMAC {
-		open = p.setup().OpenUnverified
+		open = setup.OpenUnverified
 	}
 	f, err := open(ctx, j.source)
 	if err != nil {
 		return j.about(err)
 	}
 	if o.ignoreMAC {
-		p.ui.warnf("%s: neither its mac nor its seal was looked at: anybody may have changed keys, order, types and clear values", j.name)
+		j.warnf("%s: neither its mac nor its seal was looked at: anybody may have changed keys, order, types and clear values", j.name)
 	}
 	defer f.Wipe()
 	var data []byte
@@ -100,7 +119,7 @@ func (o *decryptOptions) decrypt(ctx context.Context, p *process, j *job) error 
 		return err
 	}
 	if o.inPlace {
-		p.ui.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
+		j.notef("%s is plaintext now; to encrypt it again: kenv encrypt -i %s", j.name, quote(j.name))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
@@ -153,7 +154,7 @@ func TestDocsCommands(t *testing.T) {
 	flag := regexp.MustCompile(`^--[a-z]`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
-	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md"} {
+	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/check.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md"} {
 		text := page(t, name)
 		var snippets []string
 		for _, block := range fences(text, "sh") {
@@ -276,6 +277,16 @@ func TestArchitecture(t *testing.T) {
 	for _, path := range list(append([]string{"-f", "{{.Module.Path}}"}, direct...)...) {
 		if !strings.Contains(text, "`"+path+"`") {
 			t.Errorf("docs/architecture.md does not say what %s is for", path)
+		}
+	}
+}
+
+// docs/check.md has every kind of problem.
+func TestCheckKindsDocumented(t *testing.T) {
+	text := page(t, "docs/check.md")
+	for _, k := range kenv.CheckKinds() {
+		if !strings.Contains(text, "| `"+k.ID+"` | ") {
+			t.Errorf("%s is not there", k.ID)
 		}
 	}
 }

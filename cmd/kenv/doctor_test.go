@@ -64,7 +64,7 @@ func fakeProcess(t *testing.T, table keys.Table) (p *process, output func() stri
 	}
 	t.Cleanup(func() { out.Close() })
 	p = &process{
-		ui: &ui{stdin: out, stdout: out, stderr: out},
+		ui: newUI(out, out, out),
 		tables: func(env keys.Env) keys.Table {
 			if _, err := env.Ask(t.Context(), "PIN: "); !errors.Is(err, keys.ErrNoTerminal) || env.AllowPlugins {
 				t.Error("keys may ask, or start plugins")

@@ -314,7 +314,7 @@ func (e *editing) save(out *kenv.Encrypted) error {
 	if len(out.Lost) > 0 {
 		e.p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", e.name, shortNames(out.Lost), quote(e.name))
 	}
-	sayResealed(e.p.ui, e.name, out)
+	sayResealed(e.p.ui.speaker, e.name, out)
 	if e.old == nil {
 		e.p.ui.notef("%s: encrypted for %s", e.name, audience(out))
 	}

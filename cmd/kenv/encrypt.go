@@ -33,10 +33,15 @@ The master keys are those of --key (and --age), else those that the environment
 names (KENV_KEYS, SOPS_AGE_RECIPIENTS), else those of the first rule that covers
 the file in the nearest .kenv.yaml or .sops.yaml.
 
+Several files are worked on side by side, and one that fails does not keep the others
+from it. With --recursive a directory stands for the files below it that a rule covers
+and that are not encrypted yet.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure of the previous file, 5 the rules object.`,
 		Example: `  kenv encrypt -i secrets.yaml
   kenv encrypt --key age1… -o secrets.enc.json secrets.json
+  kenv encrypt -r -i .
   kenv encrypt --previous secrets.enc.yaml -o secrets.enc.yaml plain.yaml`,
 	}
 	o.fileOptions.addFlags(cmd, true)
@@ -168,28 +173,32 @@ func runEncrypt(cmd *cobra.Command, p *process, o *encryptOptions, files []strin
 	if err := checkSelectorFlags(cmd); err != nil {
 		return err
 	}
-	jobs, err := o.jobs(cmd, p.ui, files)
+	setup, err := o.setup(cmd, p)
+	if err != nil {
+		return err
+	}
+	jobs, err := o.jobs(cmd, p.ui, files, setup.PlainFiles)
 	if err != nil {
 		return err
 	}
 	if o.Keys, err = o.keyOptions.all(cmd, p.table); err != nil {
 		return err
 	}
+	if len(jobs) == 0 {
+		p.ui.notef("all files there that a rule covers are encrypted")
+		return nil
+	}
 	switch {
 	case o.Threshold < 0:
 		return misused(cmd, "--shamir-secret-sharing-threshold is negative")
-	case o.previous != "" && len(jobs) > 1:
+	case o.previous != "" && (len(jobs) > 1 || o.recursive):
 		return misused(cmd, "--previous is for a single file")
 	case o.previous == "-":
 		return misused(cmd, "--previous is a file, not standard input")
 	case jobs[0].source.Name == "" && jobs[0].source.Format == nil:
 		return misused(cmd, "standard input needs --filename-override or --input-type, to tell its format")
 	}
-	setup, err := o.setup(cmd, p)
-	if err != nil {
-		return err
-	}
-	return each(jobs, func(j *job) error { return o.encrypt(cmd.Context(), p, setup, j) })
+	return p.each(jobs, func(j *job) error { return o.encrypt(cmd.Context(), p, setup, j) })
 }
 
 func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
@@ -214,7 +223,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 		return err
 	}
 	if out.FreshKey != "" {
-		p.ui.warnf("%s: a new data key was taken: %s", j.name, out.FreshKey)
+		j.warnf("%s: a new data key was taken: %s", j.name, out.FreshKey)
 	}
 	as := ""
 	if _, binary := out.Format.(doc.Binary); binary {
@@ -222,12 +231,12 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 	} else if out.Rung == doc.AsText {
 		as = " as one text, since its data does not fit sops's model,"
 	}
-	p.ui.notef("%s: encrypted%s for %s", j.name, as, audience(out))
+	j.notef("%s: encrypted%s for %s", j.name, as, audience(out))
 	if o.previous == "" && hasNoSpare(p.table, out) {
-		p.ui.notef("%s: one key alone can decrypt it, and if that is lost, so is the file; name a second one in the rule or with --key", j.name)
+		j.notef("%s: one key alone can decrypt it, and if that is lost, so is the file; to add a second one: kenv keys add KEY", j.name)
 	}
 	if j.to == "" && j.name != stdinName {
-		p.ui.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
+		j.notef("%s itself is still plaintext; to encrypt it in place: kenv encrypt -i %s", j.name, quote(j.name))
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ the command cannot be executed, 127 if it is not found.`,
 
 // addFlags adds what exec and exec-env have in common.
 func (o *execOptions) addFlags(cmd *cobra.Command) {
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return execError{misused(cmd, "%w", err)} })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return execError{flagError(cmd, err)} })
 	o.flagged = cmd.Flags().Changed
 	cmd.Flags().BoolVar(&o.pristine, "pristine", false, "pass on nothing of the environment that kenv was started in")
 	cmd.Flags().BoolVar(&o.unsafe, "allow-unsafe-env", false, "set also variables that can make programs run other code")

@@ -31,7 +31,7 @@ Exit codes: the command's own, 128+n if signal n ended it, 125 if kenv fails.`,
 		Example: `  kenv exec-file secrets.json 'curl --data @{} https://example.com'
   kenv exec-file --no-fifo --filename kubeconfig.yaml k.yaml 'kubectl --kubeconfig {} get pods'`,
 	}
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return execError{misused(cmd, "%w", err)} })
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return execError{flagError(cmd, err)} })
 	f := cmd.Flags()
 	f.BoolVar(&o.noFIFO, "no-fifo", false, "make a regular file")
 	f.StringVar(&o.filename, "filename", "tmp-file", "the `name` of the file, without a directory")
@@ -55,7 +55,7 @@ Exit codes: the command's own, 128+n if signal n ended it, 125 if kenv fails.`,
 
 func (o *execFileOptions) run(ctx context.Context, cmd *cobra.Command, p *process, name, command string) error {
 	files := &fileOptions{inputType: o.inputType, outputType: o.outputType}
-	jobs, err := files.jobs(cmd, p.ui, []string{name})
+	jobs, err := files.jobs(cmd, p.ui, []string{name}, nil)
 	if err != nil {
 		return err
 	}

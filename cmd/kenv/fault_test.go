@@ -185,6 +185,77 @@ func TestInterruptWhileWriting(t *testing.T) {
 	}
 }
 
+// An interrupt in the middle of many files comes after those that are being written,
+// and leaves the others as they were.
+func TestInterruptManyFiles(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("strace is not installed")
+		}
+		t.Skip("strace is not installed")
+	}
+	const n = 200
+	v := newVictim(t, 1)
+	dir := t.TempDir()
+	var names []string
+	for i := range n {
+		name := fmt.Sprintf("%03d.yaml", i)
+		names = append(names, name)
+		if err := os.WriteFile(filepath.Join(dir, name), v.plaintext, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := filepath.Join(t.TempDir(), "pid")
+	args := append([]string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-e", "trace=fsync", "-e", "inject=fsync:delay_exit=20000",
+		"--", "sh", "-c", `echo $$ >` + pid + `; exec "$@"`, "sh", v.kenv, "encrypt", "-i", "--key", v.recipient}, names...)
+	cmd := exec.Command(strace, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME=/nonexistent")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		data, err := os.ReadFile(filepath.Join(dir, names[20]))
+		if err == nil && !bytes.Equal(data, v.plaintext) {
+			break
+		}
+		if time.Now().After(deadline) {
+			cmd.Process.Kill()
+			t.Fatal("nothing is encrypted")
+		}
+	}
+	text, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var process int
+	if _, err := fmt.Sscan(string(text), &process); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(process, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCodeOf(t, cmd.Wait()); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	files := faulttest.Files(t, dir)
+	if len(files) != n {
+		t.Errorf("%d files are there, want %d", len(files), n)
+	}
+	encrypted := 0
+	for name, data := range files {
+		switch {
+		case v.isNew(data):
+			encrypted++
+		case !bytes.Equal(data, v.plaintext):
+			t.Errorf("%s is neither old nor new: %d bytes", name, len(data))
+		}
+	}
+	if encrypted < 20 || encrypted == n {
+		t.Errorf("%d of %d files are encrypted: was it interrupted in the middle?", encrypted, n)
+	}
+}
+
 // An interrupt at any other time ends kenv at once. While it runs, it leaves no core
 // dump, whatever the shell allows.
 func TestInterruptWhileReading(t *testing.T) {

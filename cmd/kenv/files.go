@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +19,8 @@ const stdinName = "standard input"
 
 // fileOptions are the flags of commands that turn files into others.
 type fileOptions struct {
-	inPlace           bool
-	output, outputDir string
+	inPlace, recursive bool
+	output, outputDir  string
 
 	nameOverride          string
 	inputType, outputType string
@@ -29,6 +31,7 @@ func (o *fileOptions) addFlags(cmd *cobra.Command, converts bool) {
 	f.BoolVarP(&o.inPlace, "in-place", "i", false, "write the result back to the file")
 	f.StringVarP(&o.output, "output", "o", "", "write the result to this `file`; - is standard output")
 	f.StringVar(&o.outputDir, "output-dir", "", "write the results to this `directory`, under the files' own names")
+	f.BoolVarP(&o.recursive, "recursive", "r", false, "of a directory, take the files below it; with --output-dir the tree stays as it is")
 	f.StringVar(&o.nameOverride, "filename-override", "", "choose format and rule as for a file of this `name`")
 	f.StringVar(&o.inputType, "input-type", "", "the `format` of the input: "+formatWords())
 	if !converts {
@@ -45,16 +48,19 @@ func formatWords() string {
 
 // A job is one file on its way.
 type job struct {
+	speaker
 	name   string // as given
 	source kenv.Source
 	stamp  kenv.Stamp
 	output doc.Format // nil: that of the input
 	to     string     // a path; "" is standard output
+	deep   bool       // the directories that to is in are made if need be
 	anyway bool       // standard output takes binary data even if it is a terminal
 }
 
-// jobs finds every contradiction in the flags before a file is touched.
-func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, error) {
+// jobs finds every contradiction in the flags before a file is touched. With
+// --recursive a directory stands for the files that below returns for it.
+func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string, below func(dir string) ([]string, error)) ([]*job, error) {
 	if err := noEmptyFlags(cmd); err != nil {
 		return nil, err
 	}
@@ -73,6 +79,10 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 	switch {
 	case given > 1:
 		return nil, misused(cmd, "only one of --in-place, --output and --output-dir can be given")
+	case o.recursive && o.nameOverride != "":
+		return nil, misused(cmd, "--filename-override is for a single file")
+	case o.recursive && !o.inPlace && o.outputDir == "":
+		return nil, misused(cmd, "--recursive needs --in-place or --output-dir")
 	case len(files) > 1 && !o.inPlace && o.outputDir == "":
 		return nil, misused(cmd, "several files need --in-place or --output-dir")
 	case len(files) > 1 && o.nameOverride != "":
@@ -93,10 +103,15 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 		*word.format = f
 	}
 
+	found, err := o.find(files, below)
+	if err != nil {
+		return nil, err
+	}
 	var jobs []*job
 	seen := map[string]string{}
-	for _, name := range files {
-		j := &job{name: name, output: output, anyway: o.output == "-"}
+	for _, f := range found {
+		name := f.name
+		j := &job{speaker: u.speaker, name: name, output: output, anyway: o.output == "-", deep: o.recursive}
 		j.source.Format = input
 		switch {
 		case name == "-" && (o.inPlace || o.outputDir != ""):
@@ -115,7 +130,7 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 		case o.inPlace:
 			j.to = name
 		case o.outputDir != "":
-			j.to = filepath.Join(o.outputDir, filepath.Base(name))
+			j.to = filepath.Join(o.outputDir, f.rel)
 		case o.output != "-":
 			j.to = o.output
 		}
@@ -139,6 +154,38 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string) ([]*job, e
 		jobs = append(jobs, j)
 	}
 	return jobs, nil
+}
+
+// A found is a file to work on, and its path in a directory of results.
+type found struct{ name, rel string }
+
+// find returns the files that arguments stand for, each once if it is found below
+// several directories.
+func (o *fileOptions) find(files []string, below func(dir string) ([]string, error)) (list []found, err error) {
+	seen := map[string]bool{}
+	for _, name := range files {
+		if info, err := os.Stat(name); !o.recursive || err != nil || !info.IsDir() {
+			list = append(list, found{name, filepath.Base(name)})
+			seen[filepath.Clean(name)] = true
+			continue
+		}
+		names, err := below(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range names {
+			if seen[filepath.Clean(path)] {
+				continue
+			}
+			seen[filepath.Clean(path)] = true
+			rel, err := filepath.Rel(name, path)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, found{path, rel})
+		}
+	}
+	return list, nil
 }
 
 // noEmptyFlags refuses flags with an empty value, which come of shell variables
@@ -177,17 +224,6 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB) && infoA.Mode().IsRegular()
 }
 
-// each runs work for every job. One that fails does not keep the others from it.
-func each(jobs []*job, work func(*job) error) error {
-	var failed failures
-	for _, j := range jobs {
-		if err := work(j); err != nil {
-			failed = append(failed, err)
-		}
-	}
-	return failed.err()
-}
-
 // read fills in the job's data.
 func (j *job) read(u *ui) (err error) {
 	if j.name == stdinName {
@@ -217,6 +253,19 @@ func (j *job) write(p *process, data []byte, o kenv.WriteOptions) error {
 	}
 	if j.to == j.name {
 		o.Expect = &j.stamp
+	} else if j.deep {
+		perm := fs.FileMode(0o700)
+		if o.Ciphertext {
+			perm = 0o777
+		}
+		if err := os.MkdirAll(filepath.Dir(j.to), perm); err != nil {
+			return fmt.Errorf("cannot make the directory of %s: %w", j.to, err)
+		}
 	}
 	return p.uninterrupted(func() error { return kenv.Replace(j.to, data, o) })
+}
+
+// below returns the encrypted files below a directory.
+func below(setup kenv.Setup) func(dir string) ([]string, error) {
+	return func(dir string) ([]string, error) { return setup.EncryptedFiles([]string{dir}) }
 }

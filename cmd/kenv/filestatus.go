@@ -13,7 +13,10 @@ func newFileStatus(p *process) *cobra.Command {
 		Use:   "filestatus FILE",
 		Short: "Say whether a file is encrypted, as sops does",
 		Long: `Print {"encrypted":true} or {"encrypted":false}. Nothing is verified, and no key
-is needed.`,
+is needed.
+
+Exit codes: 0 done, whatever the answer, 1 the file cannot be read, 2 wrong usage.`,
+		Example: `  kenv filestatus secrets.yaml`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if len(files) != 1 {
 				return misused(cmd, "name one file")

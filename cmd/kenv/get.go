@@ -60,7 +60,7 @@ key, 4 integrity failure.`,
   psql "$(kenv get prod.env DATABASE_URL)"`,
 	}
 	cmd.Flags().StringVar(&format, "format", "", "the `format` to show it in: raw, json, yaml or dotenv")
-	cmd.Flags().StringVar(&inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv or binary")
+	cmd.Flags().StringVar(&inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv, ini or binary")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 2 {
 			return misused(cmd, "%q is one argument too many", args[2])

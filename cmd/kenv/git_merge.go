@@ -15,23 +15,24 @@ func newGitMerge(p *process) *cobra.Command {
 	return &cobra.Command{
 		Use:   "merge BASE OURS THEIRS [NAME]",
 		Short: "Merge an encrypted file: git's merge driver",
-		Long: `Merge three states of an encrypted file as git merges plain texts, and write the result
-to OURS. git calls this; the files are its own, and NAME is the path in the work tree, by
-which the format and the rule are found.
+		Long: `Merge three states of an encrypted file as git merges plain texts, and write the
+result to OURS. git calls this; the files are its own, and NAME is the path in the
+work tree, by which the format and the rule are found.
 
-What each side changed comes together, encrypted for our recipients by our rules. Of their
-recipients and rules only what the config here asks for is taken over. Where both sides
-changed the same lines, or that would not be safe, the file keeps our side, and theirs is
-sealed in it: decrypt, exec, get and set refuse it until kenv edit FILE has resolved that.
-No plaintext is written anywhere.
+What each side changed comes together, encrypted for our recipients by our rules. Of
+their recipients and rules only what the config here asks for is taken over. Where
+both sides changed the same lines, or it would not be safe, the file keeps our side,
+and theirs is sealed in it: decrypt, exec, get and set refuse it until kenv edit FILE
+has resolved that. No plaintext is written anywhere.
 
 Nobody is asked for a passphrase, and only keys on this machine and those that the
 config names are used. If no key can be used, OURS stays as it is.
 
 Files that are not encrypted are merged as git does.
 
-Exit codes: 0 merged, 1 a conflict, or it could not be merged.`,
-		Example: `  git config merge.kenv.driver 'kenv git merge %O %A %B %P'
+Exit codes: 0 merged, 1 a conflict, or it could not be merged, 2 wrong usage.`,
+		Example: `  kenv git merge %O %A %B %P
+  git config merge.kenv.driver 'kenv git merge %O %A %B %P'
   echo 'secrets/* merge=kenv' >>.gitattributes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 3 && len(args) != 4 {
@@ -103,7 +104,7 @@ func runGitMerge(ctx context.Context, p *process, base, ours, theirs, name strin
 	if len(out.Kept) > 0 {
 		p.ui.warnf("%s: their side took away %s, which the rule for it names; if it is to go: kenv keys remove", j.name, shortNames(out.Kept))
 	}
-	sayResealed(p.ui, j.name, out.Encrypted)
+	sayResealed(p.ui.speaker, j.name, out.Encrypted)
 	if out.Clean {
 		return nil
 	}

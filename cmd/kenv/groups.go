@@ -12,13 +12,20 @@ func newGroups(p *process) *cobra.Command {
 		Use:   "groups COMMAND",
 		Short: "Add or delete a file's key groups, as sops does",
 		Long: `Add or delete a key group of a file. kenv updatekeys does that by the config, for all
-files of a rule, and is the better way where there is one.`,
+files of a rule, and is the better way where there is one.
+
+Exit codes: 0 done, 2 wrong usage.`,
+		Example: `  kenv groups add -i -f secrets.yaml --age age1…
+  kenv groups delete -i -f secrets.yaml 1`,
 		Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newGroupsAdd(p), newGroupsDelete(p))
 	return cmd
 }
+
+const groupCodes = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
+failure, 5 the file has recipients that its rule does not name.`
 
 // groupOptions are the flags of both.
 type groupOptions struct {
@@ -49,7 +56,7 @@ func (o *groupOptions) run(cmd *cobra.Command, p *process, change kenv.RotateOpt
 	if err != nil {
 		return err
 	}
-	j := &job{name: o.file, source: kenv.Source{Name: o.file}}
+	j := &job{speaker: p.ui.speaker, name: o.file, source: kenv.Source{Name: o.file}}
 	if o.inPlace {
 		j.to = o.file
 	}
@@ -62,8 +69,12 @@ func (o *groupOptions) run(cmd *cobra.Command, p *process, change kenv.RotateOpt
 func newGroupsAdd(p *process) *cobra.Command {
 	o, group := &groupOptions{}, &keyOptions{}
 	cmd := &cobra.Command{
-		Use:     "add -f FILE --key KEY… [flags]",
-		Short:   "Add a key group to a file",
+		Use:   "add -f FILE --key KEY… [flags]",
+		Short: "Add a key group to a file",
+		Long: `Add a group of master keys to a file, which gets a new data key. With several groups
+it takes one key each of as many of them as --shamir-secret-sharing-threshold says.
+
+` + groupCodes,
 		Example: `  kenv groups add -i -f secrets.yaml --age age1… --shamir-secret-sharing-threshold 2`,
 		Args:    noArguments,
 	}
@@ -85,9 +96,12 @@ func newGroupsAdd(p *process) *cobra.Command {
 func newGroupsDelete(p *process) *cobra.Command {
 	o := &groupOptions{}
 	cmd := &cobra.Command{
-		Use:     "delete -f FILE [flags] N",
-		Short:   "Delete a key group from a file",
-		Long:    `Delete the key group number N of a file, counted from 0 as sops does.`,
+		Use:   "delete -f FILE [flags] N",
+		Short: "Delete a key group from a file",
+		Long: `Delete the key group number N of a file, counted from 0 as sops does. The file gets a
+new data key.
+
+` + groupCodes,
 		Example: `  kenv groups delete -i -f secrets.yaml 1`,
 	}
 	o.addFlags(cmd, p)

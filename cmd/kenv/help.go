@@ -11,6 +11,11 @@ func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND]",
 		Short: "Explain a command",
+		Long: `Explain a command, with its flags.
+
+Exit codes: 0 done, 2 there is no such command.`,
+		Example: `  kenv help encrypt
+  kenv help keys add`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, rest, err := cmd.Root().Find(args)
 			if err != nil || len(rest) > 0 {
@@ -24,7 +29,7 @@ func newHelp() *cobra.Command {
 
 // notYet are commands that people who know sops, or the plans, will try.
 var notYet = []string{
-	"check", "diff", "git",
+	"diff", "git",
 }
 
 // subcommandOnly is the argument check of commands that only hold others.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +24,11 @@ func newHSM(p *process) *cobra.Command {
 the PKCS#11 module of its maker. --pkcs11-module, KENV_PKCS11_MODULE or
 pkcs11_module in your own config.yaml says where that is. The PIN is read from
 the file that --pin-file or KENV_PKCS11_PIN_FILE names, else from
-KENV_PKCS11_PIN, else it is asked for.`,
+KENV_PKCS11_PIN, else it is asked for.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 5 a key failed.`,
+		Example: `  kenv hsm list
+  kenv hsm check`,
 		Args: subcommandOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -39,7 +42,9 @@ func newHSMList(p *process) *cobra.Command {
 		Use:   "list [flags] [URI]",
 		Short: "Show tokens and their keys",
 		Long: `Show the tokens of the module, or the one that a URI names, and the keys on them:
-those that anybody sees, or with --login all that the token's user sees.`,
+those that anybody sees, or with --login all that the token's user sees.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  kenv hsm list
   kenv hsm list --login pkcs11:token=prod`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -118,7 +123,9 @@ func newHSMEnroll(p *process) *cobra.Command {
 		Long: `Log in, see that the HSM keeps the key to itself, find the way of wrapping that
 works by trying, and print what belongs under "keys" in a .kenv.yaml. With
 --generate the key is made first: RSA with 3072 bits, which encrypts without the
-HSM, or AES-256, which does not.`,
+HSM, or AES-256, which does not.
+
+Exit codes: 0 done, 1 the key cannot be used, 2 wrong usage.`,
 		Example: `  kenv hsm enroll --generate 'pkcs11:token=prod;object=kenv' >>.kenv.yaml
   kenv hsm enroll 'pkcs11:token=prod;object=kenv;id=%02'`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -175,8 +182,9 @@ func newHSMCheck(p *process) *cobra.Command {
 		Use:   "check [URI…]",
 		Short: "Prove keys by wrapping and unwrapping",
 		Long: `Wrap a throw-away data key with each of the keys, and unwrap it again in the HSM:
-keys that are named, else the HSM keys of the config that is in force here. It
-ends with exit code 5 if a key fails.`,
+keys that are named, else the HSM keys of the config that is in force here.
+
+Exit codes: 0 all keys work, 1 failed, 2 wrong usage, 5 a key failed.`,
 		Example: `  kenv hsm check
   kenv hsm check 'pkcs11:token=prod;object=kenv'`,
 		RunE: func(cmd *cobra.Command, names []string) error {
@@ -211,7 +219,7 @@ func runHSMCheck(cmd *cobra.Command, p *process, names []string) error {
 	}
 	var failed failures
 	for _, k := range list {
-		if err := prove(cmd.Context(), k); err != nil {
+		if err := keys.Prove(cmd.Context(), k); err != nil {
 			failed = append(failed, objection{err})
 		} else if err := p.ui.printf("%s works", k.Name()); err != nil {
 			return err
@@ -258,26 +266,6 @@ func configuredHSMKeys(p *process) (list []keys.MasterKey, err error) {
 		return nil, hinted{fmt.Errorf("%s names no HSM key", path), "kenv hsm enroll prints how to name one"}
 	}
 	return list, nil
-}
-
-// prove wraps a throw-away data key and unwraps it again.
-func prove(ctx context.Context, k keys.MasterKey) error {
-	dataKey := make([]byte, 32)
-	if _, err := rand.Read(dataKey); err != nil {
-		return err
-	}
-	e, err := k.Wrap(ctx, dataKey)
-	if err != nil {
-		return err
-	}
-	got, err := k.Unwrap(ctx, e)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(got, dataKey) {
-		return fmt.Errorf("%s: another data key came out than went in", keys.Short(k.Name()))
-	}
-	return nil
 }
 
 // An objection is what a check found wrong.

@@ -22,7 +22,11 @@ func newInit(p *process) *cobra.Command {
 		Short: "Set up a key and a config, as far as they are missing",
 		Long: `Make an age identity if there is none yet, and write a .kenv.yaml that encrypts
 for it unless a config is in force in this directory already. Nothing is ever
-overwritten.`,
+overwritten.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Example: `  kenv init
+  kenv init --key arn:aws:kms:eu-west-1:111122223333:alias/prod`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := named.all(cmd, p.table)

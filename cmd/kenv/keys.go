@@ -11,8 +11,9 @@ func newKeys(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys [flags] FILE…",
 		Short: "Show who can decrypt files, or change it",
-		Long: `Show the master keys of encrypted files: who can decrypt what. Of a directory, all
-encrypted files below it are meant that a rule covers.
+		Long: `Show the master keys of encrypted files: who can decrypt what. A directory stands for
+the encrypted files below it that a rule covers, or for all of them where there is no
+config.
 
 This takes no key and asks nobody. So nothing is verified: what is shown is what the
 file says, and only decrypting tells whether it was changed. --online asks each key,
@@ -49,7 +50,9 @@ func newKeysGenerate(p *process) *cobra.Command {
 		Use:   "generate [flags]",
 		Short: "Make an age identity",
 		Long: `Make an age identity, the secret half of a key, and print it. Its public half,
-by which the key is named, is in the comment above it and on standard error.`,
+by which the key is named, is in the comment above it and on standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Example: `  kenv keys generate -o ~/.config/kenv/age/keys.txt`,
 		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -24,6 +24,9 @@ type keysChangeOptions struct {
 	mech      string
 }
 
+const keysChangeCodes = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
+failure of a file.`
+
 func newKeysAdd(p *process) *cobra.Command {
 	o := &keysChangeOptions{}
 	cmd := &cobra.Command{
@@ -35,7 +38,9 @@ files at and below the config. The rule is the one that covers the paths; withou
 paths the config must have a single rule.
 
 The key is tried first. Of a key with a public half, such as an RSA key in an HSM or in
-AWS KMS, the config gets that too, so that nobody needs the HSM or AWS to encrypt.`,
+AWS KMS, the config gets that too, so that nobody needs the HSM or AWS to encrypt.
+
+` + keysChangeCodes,
 		Example: `  kenv keys add --comment alice age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
   kenv keys add arn:aws:kms:eu-west-1:111122223333:alias/prod prod/`,
 	}
@@ -64,7 +69,9 @@ and from the files of that rule, which get a new data key. The rule and the file
 chosen as for kenv keys add.
 
 Whoever had the key may have kept what they could read, and still can read it in the
-version control's history. Change the secrets themselves.`,
+version control's history. Change the secrets themselves.
+
+` + keysChangeCodes,
 		Example: `  kenv keys remove age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p`,
 	}
 	o.attrOptions.addFlags(cmd.Flags(), p.table)
@@ -202,35 +209,29 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 	if err != nil {
 		return err
 	}
-	type result struct {
-		*job
-		out *kenv.Encrypted
-	}
-	var results []result
-	var failed failures
+	var jobs []*job
 	for _, name := range files {
 		// A change in lines may have moved rules, but not their order.
 		other, r, err := setup.RuleOf(name)
-		if err == nil && (r == nil || other.Path != now.Path || indexOf(now, r) != indexOf(c, rule)) {
-			continue // another rule's
-		}
-		j := &job{name: name, to: name, source: kenv.Source{Name: name}}
-		if err == nil {
-			err = j.read(p.ui)
-		}
-		var out *kenv.Encrypted
-		if err == nil {
-			out, err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
-			err = j.about(err)
-		}
 		if err != nil {
-			failed = append(failed, err)
-			continue
+			return &fileError{name, fmt.Errorf("nothing was changed: %w", err)}
 		}
-		results = append(results, result{j, out})
+		if r != nil && other.Path == now.Path && indexOf(now, r) == indexOf(c, rule) {
+			jobs = append(jobs, &job{name: name, to: name, source: kenv.Source{Name: name}})
+		}
 	}
-	if len(failed) > 0 {
-		return append(failed, errors.New("nothing was changed, neither the config nor a file"))
+	results := make([]*kenv.Encrypted, len(jobs))
+	errs := p.sideBySide(len(jobs), func(i int, _ speaker) (err error) {
+		j := jobs[i]
+		if err := j.read(p.ui); err != nil {
+			return err
+		}
+		defer func() { j.source.Data = nil }()
+		results[i], err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
+		return j.about(err)
+	})
+	if err := summary(errs); err != nil {
+		return summary(errs, errors.New("nothing was changed, neither the config nor a file"))
 	}
 	if err := p.uninterrupted(func() error {
 		return kenv.Replace(path, edited, kenv.WriteOptions{Ciphertext: true, Expect: &stamp})
@@ -238,16 +239,17 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 		return err
 	}
 	p.ui.notef("%s: changed", shortPath(path))
-	for _, r := range results {
-		if err := r.write(p, r.out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
-			failed = append(failed, err)
-			continue
+	errs = p.sideBySide(len(jobs), func(i int, s speaker) error {
+		j, out := jobs[i], results[i]
+		if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
+			return err
 		}
-		sayResealed(p.ui, r.name, r.out)
-		p.ui.notef("%s: encrypted for %s", r.name, audience(r.out))
-	}
-	if len(failed) > 0 {
-		return hinted{failed.err(), "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(path)))}
+		sayResealed(s, j.name, out)
+		s.notef("%s: encrypted for %s", j.name, audience(out))
+		return nil
+	})
+	if err := summary(errs); err != nil {
+		return hinted{err, "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(path)))}
 	}
 	return nil
 }

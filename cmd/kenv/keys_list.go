@@ -59,26 +59,31 @@ func keysArguments(cmd *cobra.Command, args []string) error {
 func runKeysList(ctx context.Context, p *process, o keysListOptions, paths []string) error {
 	setup := p.setup()
 	setup.Keys = p.askingNobody()
+	jobs, err := listJobs(setup, paths)
+	if err != nil {
+		return err
+	}
+	read := make([]*kenv.Recipients, len(jobs))
+	errs := p.sideBySide(len(jobs), func(i int, _ speaker) (err error) {
+		j := jobs[i]
+		if err := j.read(p.ui); err != nil {
+			return err
+		}
+		defer func() { j.source.Data = nil }()
+		read[i], err = setup.Recipients(j.source)
+		return j.about(err)
+	})
 	var files []listedFile
 	var of [][]kenv.Recipient // the recipients of each file, in the order of its keys
-	var failed failures
-	for _, j := range listJobs(setup, paths, &failed) {
-		if err := j.read(p.ui); err != nil {
-			failed = append(failed, err)
-			continue
+	for i, r := range read {
+		if errs[i] == nil {
+			f, recipients := listed(jobs[i].name, r)
+			files, of = append(files, f), append(of, recipients)
 		}
-		r, err := setup.Recipients(j.source)
-		if err != nil {
-			failed = append(failed, j.about(err))
-			continue
-		}
-		f, recipients := listed(j.name, r)
-		files, of = append(files, f), append(of, recipients)
 	}
 	if o.online {
 		askKeys(ctx, setup, files, of)
 	}
-	var err error
 	if o.json {
 		err = p.ui.json(append([]listedFile{}, files...)) // [], never null
 	} else if len(files) > 0 {
@@ -87,17 +92,17 @@ func runKeysList(ctx context.Context, p *process, o keysListOptions, paths []str
 	if err != nil {
 		return err
 	}
-	return failed.err()
+	return summary(errs)
 }
 
 // listJobs returns the files that paths stand for. A directory stands for the
-// encrypted files below it that a rule covers.
-func listJobs(setup kenv.Setup, paths []string, failed *failures) (jobs []*job) {
+// encrypted files below it: see kenv.Setup.EncryptedFiles.
+func listJobs(setup kenv.Setup, paths []string) (jobs []*job, err error) {
 	for _, path := range paths {
 		names := []string{path}
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			if names, err = setup.EncryptedFiles(names); err != nil {
-				*failed = append(*failed, err)
+				return nil, err
 			}
 		}
 		for _, name := range names {
@@ -108,7 +113,7 @@ func listJobs(setup kenv.Setup, paths []string, failed *failures) (jobs []*job) 
 			jobs = append(jobs, j)
 		}
 	}
-	return jobs
+	return jobs, nil
 }
 
 // listed turns what a file says into what is shown of it.

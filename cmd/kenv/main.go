@@ -18,6 +18,9 @@ func main() { os.Exit(Main(context.Background(), os.Args[1:])) }
 func Main(ctx context.Context, args []string) int {
 	p := newProcess()
 	root := newRoot(p)
+	if isCompletion(args) {
+		addCompletions(p, root)
+	}
 	args, err := fromSops(root, args)
 	if err == nil {
 		root.SetArgs(args)
@@ -69,7 +72,7 @@ failure, 5 a check or a policy objects.`,
 	root.AddCommand(
 		newInit(p), newEncrypt(p), newDecrypt(p), newEdit(p), newExec(p), newExecEnv(p), newExecFile(p), newKeys(p),
 		newGet(p), newSet(p), newUnset(p), newRotate(p), newUpdateKeys(p), newHSM(p), newGit(p), newGroups(p), newFileStatus(p),
-		newDoctor(p), newVersion(p), newCompletion(p),
+		newCheck(p), newDoctor(p), newVersion(p), newCompletion(p),
 	)
 	root.SetHelpCommand(newHelp())
 	return root

@@ -30,7 +30,7 @@ type process struct {
 	warned   sync.Once
 	settings func() (map[string]string, error) // those of the user's config, read when asked for
 
-	busy     sync.Mutex // held while a file is being written
+	busy     sync.RWMutex // held, to read, while a file is being written
 	signals  chan os.Signal
 	handler  atomic.Pointer[func(syscall.Signal) bool]
 	ended    atomic.Int32 // the signal that ends the process
@@ -38,7 +38,7 @@ type process struct {
 }
 
 func newProcess() *process {
-	p := &process{ui: newUI(), signals: make(chan os.Signal, 1), coreDump: forbidCoreDumps()}
+	p := &process{ui: newUI(os.Stdin, os.Stdout, os.Stderr), signals: make(chan os.Signal, 1), coreDump: forbidCoreDumps()}
 	home, _ := os.UserHomeDir() // "" is an answer, too
 	p.env = keys.Env{
 		Getenv:       os.Getenv,
@@ -118,7 +118,7 @@ func (p *process) listen() {
 			goOn = handler != nil && (*handler)(s)
 		}
 		p.ended.Store(int32(s))
-		p.busy.Lock() // and never unlocked: nothing is written any more
+		p.busy.Lock() // waits for all that write, and is never unlocked: nothing is written any more
 		p.ui.restoreTerminal()
 		os.Exit(128 + int(s))
 	}()
@@ -144,10 +144,10 @@ func (p *process) close(code int) int {
 // handOver leaves signals to somebody else.
 func (p *process) handOver() { signal.Stop(p.signals) }
 
-// uninterrupted runs what writes a file.
+// uninterrupted runs what writes a file. Several files may be written at a time.
 func (p *process) uninterrupted(write func() error) error {
-	p.busy.Lock()
-	defer p.busy.Unlock()
+	p.busy.RLock()
+	defer p.busy.RUnlock()
 	return write()
 }
 

@@ -30,9 +30,13 @@ at hand before it replaces the old one. What the old data key protected is still
 version control and in the memory of whoever has read it: after a leak, change the
 secrets themselves.
 
+With --recursive a directory stands for the encrypted files below it that a rule
+covers, or for all of them where there is no config.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no usable master key, 4 integrity
 failure, 5 the file has recipients that its rule does not name.`,
 		Example: `  kenv rotate -i secrets.yaml
+  kenv rotate -r -i .
   kenv rotate -i --rm-key age1… --add-key arn:aws:kms:eu-west-1:111122223333:alias/prod secrets.yaml`,
 	}
 	o.fileOptions.addFlags(cmd, false)
@@ -46,9 +50,17 @@ failure, 5 the file has recipients that its rule does not name.`,
 }
 
 func runRotate(cmd *cobra.Command, p *process, o *rotateOptions, files []string) error {
-	jobs, err := o.jobs(cmd, p.ui, files)
+	setup, err := o.setup(cmd, p)
 	if err != nil {
 		return err
+	}
+	jobs, err := o.jobs(cmd, p.ui, files, below(setup))
+	if err != nil {
+		return err
+	}
+	if len(jobs) == 0 {
+		p.ui.notef("no encrypted file there is covered by a rule")
+		return nil
 	}
 	if o.Add, err = o.add.all(cmd, p.table); err != nil {
 		return err
@@ -56,11 +68,7 @@ func runRotate(cmd *cobra.Command, p *process, o *rotateOptions, files []string)
 	if o.Remove, err = o.remove.all(cmd, p.table); err != nil {
 		return err
 	}
-	setup, err := o.setup(cmd, p)
-	if err != nil {
-		return err
-	}
-	return each(jobs, func(j *job) error { return o.rotate(cmd.Context(), p, setup, j) })
+	return p.each(jobs, func(j *job) error { return o.rotate(cmd.Context(), p, setup, j) })
 }
 
 func (o *rotateOptions) rotate(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
@@ -75,20 +83,20 @@ func (o *rotateOptions) rotate(ctx context.Context, p *process, setup kenv.Setup
 		return err
 	}
 	if len(out.Lost) > 0 {
-		p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
+		j.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
 	}
-	sayResealed(p.ui, j.name, out)
-	p.ui.notef("%s: new data key, encrypted for %s", j.name, audience(out))
+	sayResealed(j.speaker, j.name, out)
+	j.notef("%s: new data key, encrypted for %s", j.name, audience(out))
 	return nil
 }
 
 // sayResealed says what there is to know about a file that was encrypted anew.
-func sayResealed(u *ui, name string, out *kenv.Encrypted) {
+func sayResealed(s speaker, name string, out *kenv.Encrypted) {
 	if out.Unproven != nil {
-		u.warnf("%s: no key here opens the new file, so nobody has tried whether it opens", name)
+		s.warnf("%s: no key here opens the new file, so nobody has tried whether it opens", name)
 	}
 	if out.FirstSeal {
-		u.notef("%s: sealed for the first time: sops wrote it last, so look whether these are its recipients", name)
+		s.notef("%s: sealed for the first time: sops wrote it last, so look whether these are its recipients", name)
 	}
 }
 

@@ -81,7 +81,6 @@ func TestScript(t *testing.T) {
 	if !kmsAvailable() && os.Getenv("CI") == "true" {
 		t.Fatal("there is no KMS server: testdata/tools/start-kms.sh check says why")
 	}
-	kms := kmstest.Once(false)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
@@ -89,6 +88,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			// Configs are looked for up to the home directory, and no further.
 			env.Setenv("HOME", env.WorkDir)
+			env.Values["kms"] = kmstest.Once(false)   // each its own, as scripts count calls and disable keys
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each kenv with the race detector ends late
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 			env.Setenv("IDENTITY", filepath.Join(env.WorkDir, ".config", "kenv", "age", "keys.txt"))
@@ -114,7 +114,7 @@ func TestScript(t *testing.T) {
 			"recipient": cmdRecipient,
 			"hsm":       cmdHSM,
 			"kms": func(ts *testscript.TestScript, neg bool, args []string) {
-				cmdKMS(ts, kms(scriptTB{t, ts}), args)
+				cmdKMS(ts, ts.Value("kms").(func(testing.TB) *kmstest.Server)(scriptTB{t, ts}), args)
 			},
 		},
 	})
@@ -205,7 +205,6 @@ func (s scriptTB) Cleanup(func())                    {}
 func (s scriptTB) Fatal(args ...any)                 { s.ts.Fatalf("%s", fmt.Sprint(args...)) }
 func (s scriptTB) Fatalf(format string, args ...any) { s.ts.Fatalf(format, args...) }
 
-// cmdKMS is for one script at a time, as the server counts calls for all.
 func cmdKMS(ts *testscript.TestScript, s *kmstest.Server, args []string) {
 	t := scriptTB{nil, ts}
 	switch {

@@ -25,7 +25,7 @@ func (o *changeOptions) addFlags(cmd *cobra.Command, idempotent string) {
 	f.BoolVar(&o.idempotent, "idempotent", false, idempotent)
 	f.BoolVar(&o.FollowAliases, "follow-aliases", false, "change also what YAML aliases (*name) repeat of it elsewhere")
 	f.BoolVar(&o.AcceptRecipients, "accept-recipients", false, "allow keys that the file's rule does not name")
-	f.StringVar(&o.inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv or binary")
+	f.StringVar(&o.inputType, "input-type", "", "the `format` of the file: yaml, json, dotenv, ini or binary")
 }
 
 type setOptions struct {
@@ -42,7 +42,8 @@ func newSet(p *process) *cobra.Command {
 		Short: "Set one value of a file",
 		Long: `Set the value at a path in the first document of an encrypted file, in place. Only the
 lines of that value change, and the integrity lines. PATH is a.b[0] or ["a"]["b"][0];
-missing maps on the way are made, and an index that is the length of a list appends.
+missing maps on the way are made, and an index that is the length of a list appends. In
+INI it is SECTION.KEY, and DEFAULT is the section of the keys before any header.
 
 VALUE is JSON: "text", 5, true, null, {"a": 1} or [1, 2]. With --string it is text as it
 stands. What is on a command line, others on the machine can see, and the shell
@@ -84,7 +85,8 @@ func newUnset(p *process) *cobra.Command {
 		Use:   "unset [flags] FILE PATH",
 		Short: "Take one value out of a file",
 		Long: `Take what stands at a path in the first document out of an encrypted file, in place.
-PATH is a.b[0] or ["a"]["b"][0]. Of a map or list without items {} or [] stays.
+PATH is a.b[0] or ["a"]["b"][0]. Of a map or list without items {} or [] stays,
+and of an INI section its header.
 
 The comment on the same line goes too. So do the comment lines directly above, unless
 the next key stands directly below, which they may be about as well, or the file begins
@@ -223,6 +225,6 @@ func (j *valueJob) finish(p *process, out *kenv.Changed, idempotent bool) error 
 	if len(out.Lost) > 0 {
 		p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", j.name, shortNames(out.Lost), quote(j.name))
 	}
-	sayResealed(p.ui, j.name, out.Encrypted)
+	sayResealed(p.ui.speaker, j.name, out.Encrypted)
 	return nil
 }

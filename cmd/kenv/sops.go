@@ -160,7 +160,32 @@ func flagError(cmd *cobra.Command, err error) error {
 			return refusal(cmd, name)
 		}
 	}
+	if near := nearFlag(cmd, err); near != "" {
+		return misused(cmd, "%w; did you mean --%s?", err, near)
+	}
 	return misused(cmd, "%w", err)
+}
+
+// nearFlag returns the flag that an unknown one may stand for, "" for none.
+func nearFlag(cmd *cobra.Command, err error) (near string) {
+	unknown := (*pflag.NotExistError)(nil)
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	typed := unknown.GetSpecifiedName()
+	if group := unknown.GetSpecifiedShortnames(); group != "" {
+		typed, _, _ = strings.Cut(group, "=") // with one dash
+	}
+	if typed = strings.ToLower(typed); len(typed) < 3 || len(typed) > 50 {
+		return ""
+	}
+	best := 2 + len(typed)/4 // at most a quarter of the letters and one more may be wrong
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if d := config.Distance(typed, f.Name); d < best && !f.Hidden {
+			near, best = f.Name, d
+		}
+	})
+	return near
 }
 
 // isSops reports whether the program was called by sops's name.

@@ -26,10 +26,10 @@ import (
 	"golang.org/x/term"
 )
 
-// This file is the only one that prints, asks, colours and chooses exit codes.
-// Data goes to standard output. Words go to standard error and begin with "kenv:"
-// if something is wrong, without a capital and without a full stop; what to do
-// about it follows on a line that begins with "hint:". Text from files is shown
+// This file and progress.go are the only ones that print, ask, colour and choose exit
+// codes. Data goes to standard output. Words go to standard error and begin with
+// "kenv:" if something is wrong, without a capital and without a full stop; what to
+// do about it follows on a line that begins with "hint:". Text from files is shown
 // with its control characters escaped. Questions are asked on the terminal itself,
 // so that standard input and output stay free for data.
 
@@ -47,23 +47,31 @@ const (
 	exitNotFound      = 127
 )
 
+// A speaker says words to those who read standard error, in lines.
+type speaker struct {
+	screen *screen
+	to     io.Writer // the screen, or what keeps the words until their turn comes
+}
+
 type ui struct {
-	stdin, stdout, stderr *os.File
+	speaker
+	stdin, stdout *os.File
 
 	question sync.Mutex // held while one is being asked
 	asking   sync.Mutex
 	restore  func() // turns the terminal's echo on again; nil when it is on
 }
 
-func newUI() *ui {
-	return &ui{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+func newUI(stdin, stdout, stderr *os.File) *ui {
+	s := &screen{file: stderr}
+	return &ui{speaker: speaker{s, s}, stdin: stdin, stdout: stdout}
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // paint colours a word of a message, on a terminal whose user wants that.
-func (u *ui) paint(word string, attributes ...color.Attribute) string {
-	return paintOn(u.stderr, word, attributes...)
+func (s speaker) paint(word string, attributes ...color.Attribute) string {
+	return paintOn(s.screen.file, word, attributes...)
 }
 
 func paintOn(f *os.File, word string, attributes ...color.Attribute) string {
@@ -161,33 +169,43 @@ func (u *ui) findings(list []keys.Finding) error {
 }
 
 // sayf writes a line of words, whoever reads them.
-func (u *ui) sayf(format string, args ...any) {
-	fmt.Fprintln(u.stderr, escape(fmt.Sprintf(format, args...)))
+func (s speaker) sayf(format string, args ...any) {
+	fmt.Fprintln(s.to, escape(fmt.Sprintf(format, args...)))
 }
 
 // notef writes a line of words for a person only.
-func (u *ui) notef(format string, args ...any) {
-	if isTerminal(u.stderr) {
-		u.sayf(format, args...)
+func (s speaker) notef(format string, args ...any) {
+	if isTerminal(s.screen.file) {
+		s.sayf(format, args...)
 	}
 }
 
 // warnf writes a line about something that may be wrong.
-func (u *ui) warnf(format string, args ...any) {
-	fmt.Fprintln(u.stderr, u.paint("kenv:", color.FgYellow), escape(fmt.Sprintf(format, args...)))
+func (s speaker) warnf(format string, args ...any) {
+	fmt.Fprintln(s.to, s.paint("kenv:", color.FgYellow), escape(fmt.Sprintf(format, args...)))
 }
 
 // fail reports an error. Errors of several files are reported one by one.
 func (u *ui) fail(err error) {
-	if list := (failures)(nil); errors.As(err, &list) {
-		for _, err := range list {
-			u.fail(err)
-		}
-		return
+	list := failures{err}
+	errors.As(err, &list)
+	last := ""
+	if about, ok := err.(hinted); ok {
+		last = about.hint // about all of them
 	}
-	fmt.Fprintln(u.stderr, u.paint("kenv:", color.FgRed), escape(describe(err)))
-	if h := hint(err); h != "" {
-		fmt.Fprintln(u.stderr, u.paint("hint:", color.FgCyan), escape(h))
+	for i, err := range list {
+		fmt.Fprintln(u.to, u.paint("kenv:", color.FgRed), escape(describe(err)))
+		// What helps against several in a row is said once.
+		h := hint(err)
+		switch {
+		case i+1 == len(list) && last != "":
+			h = last
+		case i+1 < len(list) && hint(list[i+1]) == h:
+			h = ""
+		}
+		if h != "" {
+			fmt.Fprintln(u.to, u.paint("hint:", color.FgCyan), escape(h))
+		}
 	}
 }
 
@@ -216,6 +234,7 @@ func (u *ui) prompt(_ context.Context, text string) ([]byte, error) {
 	if err != nil {
 		return nil, keys.ErrNoTerminal
 	}
+	defer u.screen.pause()()
 	defer in.Close()
 	defer out.Close()
 	fd := int(in.Fd())
@@ -243,6 +262,7 @@ func (u *ui) confirm(text string, preset bool) (bool, error) {
 	if err != nil {
 		return false, keys.ErrNoTerminal
 	}
+	defer u.screen.pause()()
 	defer in.Close()
 	defer out.Close()
 	choice := map[bool]string{false: " [y/N] ", true: " [Y/n] "}[preset]
@@ -267,12 +287,14 @@ func (u *ui) onInterrupt(restore func()) {
 	u.restore = restore
 }
 
+// restoreTerminal leaves the terminal as it was.
 func (u *ui) restoreTerminal() {
 	u.asking.Lock()
 	defer u.asking.Unlock()
 	if u.restore != nil {
 		u.restore()
 	}
+	u.screen.end()
 }
 
 // escape makes text from elsewhere safe to show: control characters, the marks
@@ -405,7 +427,7 @@ func exitCode(err error) int {
 		return exitIntegrity
 	case as[*envelope.NoKeyError](err), is(kenv.ErrNoKeys):
 		return exitNoKey
-	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection):
+	case as[*kenv.RecipientsError](err), is(envelope.ErrNothingEncrypted, errObjection, errTracked):
 		return exitPolicy
 	}
 	return exitFailed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/envelope"
@@ -25,7 +26,7 @@ func newUpdateKeys(p *process) *cobra.Command {
 		Use:   "updatekeys [flags] PATH…",
 		Short: "Make the master keys of files those of the config",
 		Long: `Make the master keys of encrypted files those that the config names for them, in
-place. Of a directory, all encrypted files below it are meant that a rule covers. The
+place. A directory stands for the encrypted files below it that a rule covers. The
 changes are shown first, and made once you agree.
 
 Adding a key wraps the data key once more, and the values keep their ciphertext.
@@ -84,21 +85,18 @@ func runUpdateKeys(cmd *cobra.Command, p *process, o *updateKeysOptions, paths [
 	if len(files) == 0 {
 		p.ui.notef("no encrypted file there is covered by a rule")
 	}
-	var updates []*keyUpdate
-	var failed failures
-	for _, name := range files {
+	updates := make([]*keyUpdate, len(files))
+	errs := p.sideBySide(len(files), func(i int, s speaker) error {
 		u := &keyUpdate{job: template}
-		u.name, u.to, u.source.Name = name, name, name
-		if err := o.compare(cmd.Context(), p, setup, u); err != nil {
-			failed = append(failed, err)
-			continue
-		}
-		updates = append(updates, u)
-	}
+		u.name, u.to, u.source.Name = files[i], files[i], files[i]
+		updates[i] = u
+		return o.compare(cmd.Context(), p, setup, u)
+	})
 	if o.check {
-		return check(p, updates, failed)
+		return check(p, updates, errs)
 	}
-	return append(failed, o.apply(cmd.Context(), p, setup, updates)...).err()
+	err = o.apply(cmd.Context(), p, setup, updates, errs)
+	return summary(errs, err)
 }
 
 // compare finds out what has to change in a file.
@@ -106,6 +104,7 @@ func (o *updateKeysOptions) compare(ctx context.Context, p *process, setup kenv.
 	if err := u.read(p.ui); err != nil {
 		return err
 	}
+	defer func() { u.source.Data = nil }()
 	if u.changes, err = setup.KeyChanges(u.source); err != nil {
 		return u.about(err)
 	}
@@ -119,11 +118,23 @@ func (o *updateKeysOptions) compare(ctx context.Context, p *process, setup kenv.
 	return u.about(err)
 }
 
+// again reads a file that must be as it was when it was compared.
+func (u *keyUpdate) again(p *process) error {
+	before := u.stamp
+	if err := u.read(p.ui); err != nil {
+		return err
+	}
+	if !u.stamp.Same(before) {
+		return u.about(kenv.ErrChanged)
+	}
+	return nil
+}
+
 // check says what is not as it should be.
-func check(p *process, updates []*keyUpdate, failed failures) error {
+func check(p *process, updates []*keyUpdate, errs []error) error {
 	differ := 0
-	for _, u := range updates {
-		if u.changes.None() {
+	for i, u := range updates {
+		if errs[i] != nil || u.changes.None() {
 			continue
 		}
 		differ++
@@ -131,13 +142,13 @@ func check(p *process, updates []*keyUpdate, failed failures) error {
 			return err
 		}
 	}
-	if differ > 0 {
-		failed = append(failed, hinted{
-			fmt.Errorf("the master keys of %s are not those of the config: %w", count(differ, "file"), errObjection),
-			"kenv updatekeys with the same arguments changes them",
-		})
+	if differ == 0 {
+		return summary(errs)
 	}
-	return failed.err()
+	return summary(errs, hinted{
+		fmt.Errorf("the master keys of %s are not those of the config: %w", count(differ, "file"), errObjection),
+		"kenv updatekeys with the same arguments changes them",
+	})
 }
 
 func count(n int, what string) string {
@@ -163,20 +174,21 @@ func (u *keyUpdate) describe() string {
 	return b.String()
 }
 
-// apply changes files, those for which somebody agrees.
-func (o *updateKeysOptions) apply(ctx context.Context, p *process, setup kenv.Setup, updates []*keyUpdate) (failed failures) {
+// apply changes the files for which nothing has failed and somebody agrees, and adds
+// to errs what fails for one.
+func (o *updateKeysOptions) apply(ctx context.Context, p *process, setup kenv.Setup, updates []*keyUpdate, errs []error) error {
 	tell := p.ui.sayf // before a question
 	if o.yes {
 		tell = p.ui.notef
 	}
-	var change []*keyUpdate
-	for _, u := range updates {
+	var change []int
+	for i, u := range updates {
 		switch {
+		case errs[i] != nil:
+			continue
 		case u.gone:
-			if ok, err := o.agreeToReseal(p, setup, u); err != nil {
-				failed = append(failed, u.about(err))
-				continue
-			} else if !ok {
+			var ok bool
+			if ok, errs[i] = o.agreeToReseal(p, setup, u); !ok {
 				continue
 			}
 		case u.changes.None():
@@ -185,43 +197,43 @@ func (o *updateKeysOptions) apply(ctx context.Context, p *process, setup kenv.Se
 		default:
 			tell("%s", u.describe())
 		}
-		change = append(change, u)
+		change = append(change, i)
 	}
 	if len(change) == 0 {
-		return failed
+		return nil
 	}
-	if ask := !o.yes && !(o.reseal && allGone(change)); ask {
+	if ask := !o.yes && !(o.reseal && allGone(updates, change)); ask {
 		yes, err := p.ui.confirm(fmt.Sprintf("Change the keys of %s?", count(len(change), "file")), false)
 		if err != nil {
-			return append(failed, hinted{fmt.Errorf("nothing was changed: %w", err), "agree beforehand with --yes, or look first with --check"})
+			return hinted{fmt.Errorf("nothing was changed: %w", err), "agree beforehand with --yes, or look first with --check"}
 		}
 		if !yes {
 			p.ui.notef("nothing was changed")
-			return failed
+			return nil
 		}
 	}
-	for _, u := range change {
-		if err := o.update(ctx, p, setup, u); err != nil {
-			failed = append(failed, err)
-		}
+	for i, err := range p.sideBySide(len(change), func(i int, s speaker) error {
+		u := updates[change[i]]
+		u.speaker = s
+		return o.update(ctx, p, setup, u)
+	}) {
+		errs[change[i]] = err
 	}
-	return failed
+	return nil
 }
 
-func allGone(list []*keyUpdate) bool {
-	for _, u := range list {
-		if !u.gone {
-			return false
-		}
-	}
-	return true
+func allGone(updates []*keyUpdate, which []int) bool {
+	return !slices.ContainsFunc(which, func(i int) bool { return !updates[i].gone })
 }
 
 // agreeToReseal shows what was not protected since a file's seal is gone.
 func (o *updateKeysOptions) agreeToReseal(p *process, setup kenv.Setup, u *keyUpdate) (bool, error) {
+	if err := u.again(p); err != nil {
+		return false, err
+	}
 	recipients, rules, err := setup.Unprotected(u.source)
 	if err != nil {
-		return false, err
+		return false, u.about(err)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: its seal is gone. sops updatekeys drops it, and so would somebody who changed this:", u.name)
@@ -246,14 +258,18 @@ func (o *updateKeysOptions) agreeToReseal(p *process, setup kenv.Setup, u *keyUp
 	}
 	ok, err := p.ui.confirm("Are these the recipients and rules that it should have had? Seal it again?", false)
 	if errors.Is(err, keys.ErrNoTerminal) {
-		return false, &envelope.IntegrityError{SealGone: true, Msg: "its seal is gone, and there is no terminal to ask on"}
+		err = &envelope.IntegrityError{SealGone: true, Msg: "its seal is gone, and there is no terminal to ask on"}
 	}
-	return ok, err
+	return ok, u.about(err)
 }
 
 func (o *updateKeysOptions) update(ctx context.Context, p *process, setup kenv.Setup, u *keyUpdate) error {
 	options := o.UpdateOptions
 	options.SealGone = u.gone
+	if err := u.again(p); err != nil {
+		return err
+	}
+	defer func() { u.source.Data = nil }()
 	out, err := setup.UpdateKeys(ctx, u.source, options)
 	if err != nil {
 		return u.about(err)
@@ -261,10 +277,10 @@ func (o *updateKeysOptions) update(ctx context.Context, p *process, setup kenv.S
 	if err := u.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
-	sayResealed(p.ui, u.name, out)
+	sayResealed(u.speaker, u.name, out)
 	if out.FreshKey != "" {
-		p.ui.notef("%s: new data key: %s", u.name, out.FreshKey)
+		u.notef("%s: new data key: %s", u.name, out.FreshKey)
 	}
-	p.ui.notef("%s: encrypted for %s", u.name, audience(out))
+	u.notef("%s: encrypted for %s", u.name, audience(out))
 	return nil
 }

@@ -11,8 +11,12 @@ func newVersion(p *process) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  noArguments,
-		RunE:  func(*cobra.Command, []string) error { return printVersion(p) },
+		Long: `Print the version of kenv, and the version of sops whose files it writes.
+
+Exit codes: 0 done, 2 wrong usage.`,
+		Example: `  kenv version`,
+		Args:    noArguments,
+		RunE:    func(*cobra.Command, []string) error { return printVersion(p) },
 	}
 }
 

@@ -221,17 +221,24 @@ func (c *Config) Match(file string) (*Rule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the rule for %q: %w", file, err)
 	}
-	abs = filepath.ToSlash(abs)
-	dir := filepath.ToSlash(c.Dir)
-	// Below a config in the root directory sops keeps the leading slash.
-	name := strings.TrimPrefix(abs, dir+"/")
-	rel, below := strings.CutPrefix(abs, strings.TrimSuffix(dir, "/")+"/")
+	r, err := c.match(abs)
+	if r == nil && err == nil {
+		name, _ := c.place(abs)
+		err = &NoRuleError{Config: c.Path, File: name, Tried: c.Rules}
+	}
+	return r, err
+}
+
+// match is Match for a path that is absolute and free of symbolic links. It returns
+// nil if no rule covers the file.
+func (c *Config) match(abs string) (*Rule, error) {
+	name, rel := c.place(abs)
 	for i := range c.Rules {
 		r := &c.Rules[i]
 		if r.regex != nil && !r.regex.MatchString(name) {
 			continue
 		}
-		if len(r.globs) > 0 && !(below && covers(r.globs, rel)) {
+		if len(r.globs) > 0 && !(rel != "" && covers(r.globs, rel)) {
 			continue
 		}
 		if r.fault != nil {
@@ -239,5 +246,18 @@ func (c *Config) Match(file string) (*Rule, error) {
 		}
 		return r, nil
 	}
-	return nil, &NoRuleError{Config: c.Path, File: name, Tried: c.Rules}
+	return nil, nil
+}
+
+// place returns what path_regex sees of a path, and what globs see: its part below
+// the config's directory, "" if it is elsewhere.
+func (c *Config) place(abs string) (name, rel string) {
+	abs = filepath.ToSlash(abs)
+	dir := filepath.ToSlash(c.Dir)
+	rel, below := strings.CutPrefix(abs, strings.TrimSuffix(dir, "/")+"/")
+	if !below {
+		rel = ""
+	}
+	// Below a config in the root directory sops keeps the leading slash.
+	return strings.TrimPrefix(abs, dir+"/"), rel
 }

@@ -223,11 +223,23 @@ func TestDocumentedExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	var configs []*Config
+	settings := 0
 	for _, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1) {
+		if !bytes.Contains(m[1], []byte("creation_rules")) {
+			path := filepath.Join(t.TempDir(), UserName)
+			if err := os.WriteFile(path, m[1], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := User(path); err != nil || len(got) != 3 {
+				t.Errorf("the example of settings has %q, %v", got, err)
+			}
+			settings++
+			continue
+		}
 		configs = append(configs, mustParse(t, Name, string(m[1])))
 	}
-	if len(configs) != 2 {
-		t.Fatalf("%d examples, want 2", len(configs))
+	if len(configs) != 2 || settings != 1 {
+		t.Fatalf("%d and %d examples, want 2 and 1", len(configs), settings)
 	}
 	for _, tt := range []struct {
 		config int

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -421,13 +419,7 @@ func spell(s string, style yaml.Style) string {
 	case style&yaml.DoubleQuotedStyle == 0 && isPlain(s):
 		return s
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b) // a JSON string is a YAML string
-	enc.SetEscapeHTML(false)
-	if enc.Encode(s) != nil {
-		return `""`
-	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return jsonString(s)
 }
 
 // isPlain reports whether a string may stand in YAML without quotes, also in a list

@@ -26,30 +26,42 @@ func Find(file string) (string, error) {
 	home := homeDir()
 	dir := filepath.Dir(real)
 	for range maxDepth {
-		for _, name := range []string{Name, SopsName} {
-			path := filepath.Join(dir, name)
-			switch fi, err := os.Stat(path); {
-			case err == nil && !fi.Mode().IsRegular():
-				return "", fmt.Errorf("looking for a config: %s is not a regular file", path)
-			case err == nil:
-				return path, nil
-			case !errors.Is(err, fs.ErrNotExist):
-				return "", fmt.Errorf("looking for a config: %w", err)
-			}
-			if _, err := os.Lstat(path); err == nil {
-				return "", fmt.Errorf("looking for a config: %s is a symbolic link to nothing", path)
-			}
+		if path, err := configIn(dir); err != nil || path != "" {
+			return path, err
 		}
-		if path := filepath.Join(dir, ".kenv.yml"); exists(path) {
-			return "", fmt.Errorf("looking for a config: %s is not read; rename it to %s", path, Name)
-		}
-		parent := filepath.Dir(dir)
-		if dir == home || parent == dir || exists(filepath.Join(dir, ".git")) {
+		if isTop(dir, home) {
 			break
 		}
-		dir = parent
+		dir = filepath.Dir(dir)
 	}
 	return "", nil
+}
+
+// configIn returns the path of the config file in a directory, "" if it has none.
+func configIn(dir string) (string, error) {
+	for _, name := range []string{Name, SopsName} {
+		path := filepath.Join(dir, name)
+		switch fi, err := os.Stat(path); {
+		case err == nil && !fi.Mode().IsRegular():
+			return "", fmt.Errorf("looking for a config: %s is not a regular file", path)
+		case err == nil:
+			return path, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("looking for a config: %w", err)
+		}
+		if _, err := os.Lstat(path); err == nil {
+			return "", fmt.Errorf("looking for a config: %s is a symbolic link to nothing", path)
+		}
+	}
+	if path := filepath.Join(dir, ".kenv.yml"); exists(path) {
+		return "", fmt.Errorf("looking for a config: %s is not read; rename it to %s", path, Name)
+	}
+	return "", nil
+}
+
+// isTop reports whether no config above a directory is in force in it.
+func isTop(dir, home string) bool {
+	return dir == home || filepath.Dir(dir) == dir || exists(filepath.Join(dir, ".git"))
 }
 
 func exists(path string) bool {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -22,6 +23,24 @@ func covers(globs []glob, path string) bool {
 		}
 	}
 	return false
+}
+
+// Patterns returns a function that reports whether patterns, as a rule's path has them,
+// cover a path, which is relative and has slashes.
+func Patterns(patterns []string) (func(path string) bool, error) {
+	var globs []glob
+	for _, p := range patterns {
+		expr, exclude, err := globExpr(p)
+		if err != nil {
+			return nil, fmt.Errorf("pattern %.200q: %w", p, err)
+		}
+		re, err := regexp.Compile(expr)
+		if err != nil {
+			return nil, fmt.Errorf("pattern %.200q: %w", p, err)
+		}
+		globs = append(globs, glob{re, exclude})
+	}
+	return func(path string) bool { return covers(globs, path) }, nil
 }
 
 // globExpr translates a pattern into a regular expression, which takes time linear

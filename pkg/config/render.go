@@ -41,8 +41,13 @@ func scalar(s string) string {
 	if strings.HasPrefix(s, "age1") && !strings.ContainsFunc(s, func(r rune) bool { return !plain(r) }) {
 		return s
 	}
+	return jsonString(s)
+}
+
+// jsonString spells a string in JSON, which YAML reads too.
+func jsonString(s string) string {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b) // a JSON string is a YAML string
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if enc.Encode(s) != nil {
 		return `""`

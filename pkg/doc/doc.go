@@ -335,7 +335,7 @@ func IsWrapped(root *Node) bool { return sole(root, RootKey) != nil }
 // is hidden.
 func (d *Document) Unwrap() []*Node {
 	if d.ini {
-		return []*Node{iniData(d.Roots[0])}
+		return iniTrees(d.Roots[0])
 	}
 	roots := make([]*Node, len(d.Roots))
 	for i, r := range d.Roots {

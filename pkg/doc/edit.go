@@ -11,7 +11,8 @@ import (
 
 // A Text is a plaintext that can be changed where it stands. Its trees are what
 // the text says, not the form that sops can hold: roots of any kind, every key.
-// In dotenv, names and values are what programs read: see EnvVar.
+// In dotenv, names and values are what programs read: see EnvVar. In INI, DEFAULT is
+// there only if it has keys or a header.
 //
 // Replace, Insert, Append and Remove return the text with one change made and every
 // other byte as it was. Each reads what it made and compares: the trees are the old
@@ -33,10 +34,10 @@ type Text struct {
 type editor interface {
 	// read returns the trees of a plaintext without a byte order mark.
 	read(src []byte) (*Document, error)
-	// hold returns a value as the format can hold it.
-	hold(v *Document) (*Document, error)
-	// checkKey says what is wrong with a new key.
-	checkKey(key string) error
+	// hold returns a value as the format can hold it, so many steps below a root.
+	hold(depth int, v *Document) (*Document, error)
+	// checkKey says what is wrong with a new key, so many steps below a root.
+	checkKey(depth int, key string) error
 	// replace returns ways to put a value in the place of the last of the nodes that
 	// at lists, from a root down.
 	replace(d *Document, at []*Node, v *Document) iter.Seq[[]Edit]
@@ -137,7 +138,7 @@ func InList(v *Document) *Document {
 
 // Replace puts a value in n's place. The text stays as it is if n is that value.
 func (t *Text) Replace(n *Node, v *Document) ([]byte, error) {
-	v, err := t.format.hold(v)
+	v, err := t.format.hold(len(t.lineage(n))-1, v)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +148,9 @@ func (t *Text) Replace(n *Node, v *Document) ([]byte, error) {
 				return nil, err
 			}
 		}
+	}
+	if t.isHeadless(n) && len(v.Roots[0].Items) == 0 {
+		return t.Remove(n)
 	}
 	if t.same(n, v) {
 		return t.whole(bytes.Clone(t.Src)), nil
@@ -158,12 +162,13 @@ func (t *Text) Replace(n *Node, v *Document) ([]byte, error) {
 
 // Insert gives a map a new key.
 func (t *Text) Insert(m *Node, key string, v *Document) ([]byte, error) {
-	v, err := t.format.hold(v)
+	depth := len(t.lineage(m))
+	v, err := t.format.hold(depth, v)
 	if err != nil {
 		return nil, err
 	}
 	if m.Kind == Map {
-		if err := t.format.checkKey(key); err != nil {
+		if err := t.format.checkKey(depth, key); err != nil {
 			return nil, err
 		}
 		if slices.Contains(t.Roots, m) {
@@ -182,8 +187,13 @@ func (t *Text) Append(list *Node, v *Document) ([]byte, error) { return t.Insert
 
 // Remove takes n away, with the comments that belong to it: that on its own line and,
 // if they can be about nothing else, the lines directly above. Of a map or list
-// without items {} or [] stays.
+// without items {} or [] stays, of a section its header.
 func (t *Text) Remove(n *Node) ([]byte, error) {
+	if at := t.lineage(n); len(at) > 1 {
+		if section := at[len(at)-2]; t.isHeadless(section) && len(items(section)) == 1 {
+			n = section
+		}
+	}
 	return t.change(&change{target: n}, n, func(at []*Node) iter.Seq[[]Edit] {
 		return t.format.remove(t.Document, at)
 	})

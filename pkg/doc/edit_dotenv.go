@@ -138,7 +138,7 @@ func (Dotenv) remove(d *Document, at []*Node) iter.Seq[[]Edit] {
 }
 
 // hold implements editor: a variable is a string.
-func (Dotenv) hold(v *Document) (*Document, error) {
+func (Dotenv) hold(_ int, v *Document) (*Document, error) {
 	n := v.Roots[0]
 	switch {
 	case n.Kind != Scalar:
@@ -152,7 +152,7 @@ func (Dotenv) hold(v *Document) (*Document, error) {
 	return StringValue(PlainText(n)), nil
 }
 
-func (Dotenv) checkKey(key string) error {
+func (Dotenv) checkKey(_ int, key string) error {
 	switch {
 	case strings.HasPrefix(key, dotenvMeta):
 		return fmt.Errorf("%w: names that start with %q are where the metadata goes", ErrReserved, dotenvMeta)
@@ -181,9 +181,9 @@ func EnvLines(list []*Node) ([]byte, error) {
 		if n.Kind == Comment {
 			continue
 		}
-		v, err := Dotenv{}.hold(&Document{Roots: []*Node{n}})
+		v, err := Dotenv{}.hold(1, &Document{Roots: []*Node{n}})
 		if err == nil {
-			err = Dotenv{}.checkKey(n.Key)
+			err = Dotenv{}.checkKey(1, n.Key)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", n.Key, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -11,7 +12,7 @@ import (
 // that reads as the old one with that change and no other. What Text checks by its own
 // trees is looked at here by those that are encrypted.
 func FuzzEdit(f *testing.F) {
-	for i, format := range []Format{YAML{}, JSON{}, Dotenv{}} {
+	for i, format := range []Format{YAML{}, JSON{}, Dotenv{}, INI{}} {
 		files, err := filepath.Glob(filepath.Join("../../testdata/roundtrip", format.Name(), "*"))
 		if err != nil || len(files) == 0 {
 			f.Fatalf("no %s files: %v", format.Name(), err)
@@ -33,8 +34,12 @@ func FuzzEdit(f *testing.F) {
 	for i, c := range dotenvEdits {
 		f.Add(uint8(2), []byte(c.src), uint16(i), uint8(i), "A", []byte(`"\"'$ #\n"`))
 	}
+	for i, c := range iniEdits {
+		f.Add(uint8(3), []byte(c.src), uint16(i), uint8(i), "a", []byte(`"x ;y"`))
+		f.Add(uint8(3), []byte(c.src), uint16(i+1), uint8(i), "a", []byte(`{"b": "x\ny", "c": ""}`))
+	}
 	f.Fuzz(func(t *testing.T, which uint8, src []byte, pick uint16, op uint8, key string, value []byte) {
-		format := []Format{YAML{}, JSON{}, Dotenv{}}[which%3]
+		format := []Format{YAML{}, JSON{}, Dotenv{}, INI{}}[which%4]
 		if len(src) > 4000 || len(value) > 1000 {
 			return
 		}
@@ -66,14 +71,16 @@ func FuzzEdit(f *testing.F) {
 			}
 			return true
 		}
-		for i, r := range before.Unwrap() {
+		roots := before.Unwrap()
+		withoutHeadless(before, roots)
+		for i, r := range roots {
 			if !walk(text.Roots[i], r) {
 				return
 			}
 		}
 		n, twin := nodes[int(pick)%len(nodes)], same[int(pick)%len(nodes)]
-		parent := parentOf(before, twin)
-		held, err := text.format.hold(v)
+		parent := parentOf(roots, twin)
+		held, err := text.format.hold(len(text.lineage(n))-1, v)
 		if err != nil {
 			return
 		}
@@ -97,6 +104,7 @@ func FuzzEdit(f *testing.F) {
 				added := *held.Roots[0]
 				added.Key = key
 				twin.Items = append(twin.Items, &added)
+				twin.Kind, twin.Type = n.Kind, String // it may have been an empty document's null
 			}
 		case 2:
 			if parent == nil {
@@ -124,12 +132,25 @@ func FuzzEdit(f *testing.F) {
 		if format.Name() == "dotenv" {
 			return // the trees have raw values; programs' are compared by Text
 		}
-		for i, r := range now.Unwrap() {
-			if !sameData([]*Node{r}, before.Unwrap()[i:i+1]) && !sorted(r, before.Unwrap()[i]) {
+		is := now.Unwrap()
+		withoutHeadless(now, is)
+		withoutHeadless(before, roots)
+		for i, r := range is {
+			if !sameData([]*Node{r}, roots[i:i+1]) && !sorted(r, roots[i]) {
 				t.Fatalf("%q\n%d at %d, %q %q gives\n%q", src, op%3, pick, key, value, out)
 			}
 		}
 	})
+}
+
+// withoutHeadless takes DEFAULT off INI trees where nothing stands before any header: a
+// text that can be changed has none then.
+func withoutHeadless(d *Document, roots []*Node) {
+	for _, r := range roots {
+		if list := items(r); len(list) > 0 && d.isHeadless(list[0]) && list[0].Key == iniDefault && len(items(list[0])) == 0 {
+			r.Items = slices.Delete(r.Items, 0, 1)
+		}
+	}
 }
 
 // sorted reports whether two maps hold the same but for where one key stands.
@@ -158,7 +179,7 @@ func sorted(a, b *Node) bool {
 	return true
 }
 
-func parentOf(d *Document, n *Node) (parent *Node) {
+func parentOf(roots []*Node, n *Node) (parent *Node) {
 	var walk func(p *Node)
 	walk = func(p *Node) {
 		for _, c := range p.Items {
@@ -168,7 +189,7 @@ func parentOf(d *Document, n *Node) (parent *Node) {
 			walk(c)
 		}
 	}
-	for _, r := range d.Unwrap() {
+	for _, r := range roots {
 		walk(r)
 	}
 	return parent

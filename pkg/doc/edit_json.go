@@ -16,8 +16,8 @@ func (JSON) read(src []byte) (*Document, error) {
 	return &Document{Src: src, Roots: []*Node{root}}, nil
 }
 
-func (JSON) hold(v *Document) (*Document, error) { return v, nil }
-func (JSON) checkKey(string) error               { return nil }
+func (JSON) hold(_ int, v *Document) (*Document, error) { return v, nil }
+func (JSON) checkKey(int, string) error                 { return nil }
 
 // A jsonStyle is how a text lays out what is new in it.
 type jsonStyle struct {

@@ -71,7 +71,7 @@ func TestEditLaw(t *testing.T) {
 		few = 2
 	}
 	values := map[string]string{"string": `"changed # it"`, "int": `123456789012345678901234567890`, "map": `{"k": {"l": [1, "two"]}}`, "empty": `[]`}
-	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}} {
+	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}, INI{}} {
 		t.Run(f.Name(), func(t *testing.T) {
 			var set, insert, remove tally
 			eachText(t, f, func(path string, text *Text) {
@@ -139,7 +139,7 @@ func TestEditLaw(t *testing.T) {
 					}
 					for what, json := range values {
 						v, _ := ParseValue([]byte(json))
-						if f.Name() == "dotenv" && v.Roots[0].Kind != Scalar {
+						if (f.Name() == "dotenv" || f.Name() == "ini") && v.Roots[0].Kind != Scalar {
 							continue
 						}
 						set.tried++
@@ -160,6 +160,14 @@ func TestEditLaw(t *testing.T) {
 					}
 					for what, json := range values {
 						v, _ := ParseValue([]byte(json))
+						if f.Name() == "ini" {
+							switch section := maps[i] != text.Roots[0]; {
+							case v.Roots[0].Kind != Scalar:
+								continue
+							case !section:
+								v = InMap("key", v)
+							}
+						}
 						insert.tried++
 						out, err := text.Insert(maps[i], "new key", v)
 						if err != nil {

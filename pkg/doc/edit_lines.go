@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// This file is about texts that have an item a line: block style and dotenv.
+// This file is about texts that have an item a line: block style, dotenv and INI.
 
 func (d *Document) lineStart(i int) int {
 	for i > 0 && d.Src[i-1] != '\n' && d.Src[i-1] != '\r' {
@@ -40,7 +40,7 @@ func (d *Document) commentLine(start int) (column int, ok bool) {
 	for i < len(d.Src) && isBlank(d.Src[i]) {
 		i++
 	}
-	return i - start, i < len(d.Src) && d.Src[i] == '#'
+	return i - start, i < len(d.Src) && (d.Src[i] == '#' || d.ini && d.Src[i] == ';')
 }
 
 func (d *Document) blankLine(start int) bool {
@@ -58,6 +58,20 @@ func nextOf(parent, n *Node) *Node {
 	return nil
 }
 
+// commentsAbove returns where the comment lines directly above an item start, in its
+// column, or its own line if there are none.
+func (d *Document) commentsAbove(item int) int {
+	top, column := d.lineStart(item), d.column(item)
+	for top > 0 {
+		above := d.lineStart(top - breakBeforeEnd(d.Src[:top]))
+		if c, ok := d.commentLine(above); !ok || c != column {
+			break
+		}
+		top = above
+	}
+	return top
+}
+
 // cutLines returns the ways to take the lines of an item away that starts and ends
 // at those places. The comment lines directly above go too, unless the next item
 // stands directly below, which they may be about as well, or the text begins with
@@ -65,14 +79,7 @@ func nextOf(parent, n *Node) *Node {
 func (d *Document) cutLines(item Span, next *Node) iter.Seq[[]Edit] {
 	first, end := d.lineStart(item.Start), d.nextLine(item.End)
 	if next == nil || d.lineStart(next.begin()) != end {
-		top, column := first, d.column(item.Start)
-		for top > 0 {
-			above := d.lineStart(top - breakBeforeEnd(d.Src[:top]))
-			if c, ok := d.commentLine(above); !ok || c != column {
-				break
-			}
-			top = above
-		}
+		top := d.commentsAbove(item.Start)
 		if top > 0 && !bytes.HasPrefix(d.Src[d.lineStart(top-breakBeforeEnd(d.Src[:top])):], []byte("---")) {
 			first = top
 		}

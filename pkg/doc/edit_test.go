@@ -217,6 +217,101 @@ func TestEditDotenv(t *testing.T) {
 	}
 }
 
+var iniEdits = []struct{ name, src, op, want string }{
+	// A value in a value's place.
+	{"before a comment", "k = a#b ; c\n", `DEFAULT.k = "w"`, "k = w ; c\n"},
+	{"mark within", "k = a#b\n", `DEFAULT.k = "w"`, "k = w\n"},
+	{"mark to mark", "k = a#b\n", `DEFAULT.k = "x;y"`, "k = x;y\n"},
+	{"a mark", "k = a\n", `DEFAULT.k = "x;y"`, "k = x;y\n"},
+	{"a mark before a comment", "k = a ; c\n", `DEFAULT.k = "x;y"`, "k = x;y ; c\n"},
+	{"a mark between comments", "; b\nk = a ; c\n", `DEFAULT.k = "x;y"`, "; b\nk = x;y ; c\n"},
+	{"a mark behind a blank", "k = a\n", `DEFAULT.k = "x ;y"`, "k = \"x ;y\"\n"},
+	{"quotes and a mark", "k = \"a\"\n", `DEFAULT.k = "\"x\" ;y"`, "k = '\"x\" ;y'\n"},
+	{"raw quotes go", "k = `a`\n", `DEFAULT.k = "w"`, "k = w\n"},
+	{"raw quotes stay", "k = `a`\n", `DEFAULT.k = " w"`, "k = ` w`\n"},
+	{"quotes stay", "[s]\nk = \"a\" ; c\nl = 'b'\n", `s.k = "w"`, "[s]\nk = \"w\" ; c\nl = 'b'\n"},
+	{"single quotes stay", "[s]\nl = 'b'\n", `s.l = "w"`, "[s]\nl = 'w'\n"},
+	{"lines", "k = a ; c\n", `DEFAULT.k = "x\ny"`, "k = \"\"\"x\ny\"\"\" ; c\n"},
+	{"lines of raw quotes", "k = `a\nb`\n", `DEFAULT.k = "x\ny"`, "k = `x\ny`\n"},
+	{"Python's lines", "k =\n  a\n  b\n", `DEFAULT.k = "w"`, "k = w\n"},
+	{"Python's lines, no blank", "k=\n  a\n  b\nl=1\n", `DEFAULT.k = "w"`, "k=w\nl=1\n"},
+	{"lines to lines", "k =\n  a\n  b\n", `DEFAULT.k = "\nx\ny\nz"`, "k =\n  x\n  y\n  z\n"},
+	{"lines to a first line", "k =\r\n\ta\r\n\tb\r\n", `DEFAULT.k = "x\ny"`, "k = x\r\n\ty\r\n"},
+	{"lines of another kind", "k = a \\\n  b\nl = 1\n", `DEFAULT.k = "w"`, "k = w\nl = 1\n"},
+	{"from nothing", "k =\n", `DEFAULT.k = "w"`, "k = w\n"},
+	{"from nothing, no blank", "k=\n", `DEFAULT.k = "w"`, "k=w\n"},
+	{"from nothing before a comment", "k = ; c\n", `DEFAULT.k = "w"`, "k = w ; c\n"},
+	{"to nothing", "k = a ; c\n", `DEFAULT.k = ""`, "k = ; c\n"},
+	{"to nothing, null", "k = a\n", `DEFAULT.k = null`, "k =\n"},
+	{"backslash", "k = a\n", `DEFAULT.k = "C:\\"`, "k = \"C:\\\"\n"},
+	{"colon", "[s]\nk: a\n", `s.k = 1e3`, "[s]\nk: 1e3\n"},
+	{"CRLF", "[s]\r\nk = a\r\n", `s.k = true`, "[s]\r\nk = true\r\n"},
+	{"BOM", "\uFEFF[s]\nk = a", `s.k = "w"`, "\uFEFF[s]\nk = w"},
+	{"behind raw quotes", "[s]\nk = `a` b\n", `s.k = "w"`, "[s]\nk = `w` b\n"},
+	{"section", "[s] ; c\nk = a ; d\n; e\n\n; t\n[t]\nx=1\n", `s = {"p": 1, "q": "x ;y"}`, "[s] ; c\np = 1\nq = \"x ;y\"\n\n; t\n[t]\nx=1\n"},
+	{"section of nothing", "[s]\n[t]\nx=1\n", `s = {"p": 1}`, "[s]\np=1\n[t]\nx=1\n"},
+	{"section to nothing", "[s]\nk = a\n\n[t]\nx=1\n", `s = {}`, "[s]\n\n[t]\nx=1\n"},
+	{"section without a header", "; title\n\na = 1\nb = 2\n\n[t]\n", `DEFAULT = {"c": 3}`, "; title\n\nc = 3\n\n[t]\n"},
+	{"section without a header to nothing", "a = 1\n\n[t]\n", `DEFAULT = {}`, "[t]\n"},
+
+	// A new key.
+	{"insert", "[s]\na = 1\nb = 2\n\n[t]\nc = 3\n", `s + k = "x;y"`, "[s]\na = 1\nb = 2\nk = x;y\n\n[t]\nc = 3\n"},
+	{"insert, no blanks", "[s]\na=1\n[t]\n", `s + k = "w"`, "[s]\na=1\nk=w\n[t]\n"},
+	{"insert, colon", "[s]\na: 1\n", `s + k = "w"`, "[s]\na: 1\nk: w\n"},
+	{"insert, colon behind nothing", "[s]\na:\n", `s + k = "w"`, "[s]\na:\nk: w\n"},
+	{"insert, indent", "[s]\n\ta = 1\n[t]\n", `s + k = "w"`, "[s]\n\ta = 1\n\tk = w\n[t]\n"},
+	{"insert, columns", "[s]\na   = 1\nbcd = 2\n", `s + ef = "w"`, "[s]\na   = 1\nbcd = 2\nef  = w\n"},
+	{"insert, wide in columns", "[s]\na   = 1\nbcd = 2\n", `s + efghi = "w"`, "[s]\na   = 1\nbcd = 2\nefghi = w\n"},
+	{"insert, no columns", "[s]\na = 1\nb  = 2\n", `s + e = "w"`, "[s]\na = 1\nb  = 2\ne = w\n"},
+	{"insert, CRLF", "[s]\r\na = 1\r\n", `s + k = "w"`, "[s]\r\na = 1\r\nk = w\r\n"},
+	{"insert, no final newline", "[s]\na = 1", `s + k = ""`, "[s]\na = 1\nk ="},
+	{"insert behind a comment", "[s]\na = 1 ; c\n; d\n", `s + k = "w"`, "[s]\na = 1 ; c\nk = w\n; d\n"},
+	{"insert behind lines", "[s]\na =\n  b\n  c\n[t]\n", `s + k = "w"`, "[s]\na =\n  b\n  c\nk = w\n[t]\n"},
+	{"insert behind raw lines", "[s]\na = \"\"\"b\n[x]\"\"\" ; c\n[t]\n", `s + k = "w"`, "[s]\na = \"\"\"b\n[x]\"\"\" ; c\nk = w\n[t]\n"},
+	{"insert into nothing", "[s]\n\n[t]\na=1\n", `s + k = "w"`, "[s]\nk=w\n\n[t]\na=1\n"},
+	{"insert behind bare lines", "[s]\nhost\n\n; t\n[t]\na=1\n", `s + k = "w"`, "[s]\nhost\nk=w\n\n; t\n[t]\na=1\n"},
+	{"insert lines", "[s]\na = 1\n", `s + k = "x\ny"`, "[s]\na = 1\nk = \"\"\"x\ny\"\"\"\n"},
+	{"insert an odd key", "[s]\na = 1\n", `s + x=y = "w"`, "[s]\na = 1\n`x=y` = w\n"},
+	{"insert without a section", "a = 1\n\n[s]\nb = 2\n", `DEFAULT + k = "w"`, "a = 1\nk = w\n\n[s]\nb = 2\n"},
+	{"insert the first without a section", "; title\n\n; s\n[s]\n\tb = 2\n", ` + DEFAULT = {"k": "w"}`, "; title\n\nk = w\n\n; s\n[s]\n\tb = 2\n"},
+	{"insert the first, no blank lines", "[s]\nb=2\n[t]\n", ` + DEFAULT = {"k": "w"}`, "k=w\n[s]\nb=2\n[t]\n"},
+	{"insert into a written DEFAULT", "[DEFAULT]\na=1\n[s]\n", `DEFAULT + k = "w"`, "[DEFAULT]\na=1\nk=w\n[s]\n"},
+	{"insert into comments", "; only\n", ` + DEFAULT = {"k": "w"}`, "; only\nk = w\n"},
+	{"insert a section", "[s]\na=1\n\n[t]\nb=2\n", ` + u = {"k": "w", "l": ""}`, "[s]\na=1\n\n[t]\nb=2\n\n[u]\nk=w\nl=\n"},
+	{"insert a section, no blank lines", "[s]\n\ta = 1\n[t]\n\tb = 2\n", ` + u = {"k": "w"}`, "[s]\n\ta = 1\n[t]\n\tb = 2\n[u]\n\tk = w\n"},
+	{"insert a section behind comments", "a = 1\n; end", ` + u = {"k": "w"}`, "a = 1\n; end\n\n[u]\nk = w"},
+	{"insert a section, CRLF", "[s]\r\na=1\r\n\r\n", ` + u = {}`, "[s]\r\na=1\r\n\r\n[u]\r\n\r\n"},
+
+	// What goes.
+	{"remove", "[s]\na = 1\nb = 2 ; c\nc = 3\n", `- s.b`, "[s]\na = 1\nc = 3\n"},
+	{"remove with its comment", "[s]\na = 1\n; about b\n# more\nb = 2\n\nc = 3\n", `- s.b`, "[s]\na = 1\n\nc = 3\n"},
+	{"remove under a heading", "[s]\n; about both\nb = 2\nc = 3\n", `- s.b`, "[s]\n; about both\nc = 3\n"},
+	{"remove under a title", "; title\nb = 2\n\nc = 3\n", `- DEFAULT.b`, "; title\n\nc = 3\n"},
+	{"remove lines", "[s]\na =\n  x\n  y\nb = 1\n", `- s.a`, "[s]\nb = 1\n"},
+	{"remove raw lines", "[s]\na = `x\ny` ; c\nb = 1\n", `- s.a`, "[s]\nb = 1\n"},
+	{"remove the last", "[s]\na = 1\nb = 2", `- s.b`, "[s]\na = 1"},
+	{"remove the only one", "[s] ; c\na = 1\n[t]\n", `- s.a`, "[s] ; c\n[t]\n"},
+	{"remove the only one without a section", "; title\n\na = 1\n; off = 2\n\n[t]\nx = 1\n", `- DEFAULT.a`, "; title\n\n; off = 2\n\n[t]\nx = 1\n"},
+	{"remove all without a section", "; title\n\n; a\na = 1\n; b\nb = 2\n\n; t\n[t]\nx = 1\n", `- DEFAULT`, "; title\n\n; t\n[t]\nx = 1\n"},
+	{"remove a section", "[s]\na = 1\n\n; about t\n[t]\n; off = 1\nb = 2\n\n; off = 2\n\n; about u\n[u]\nc = 3\n", `- t`, "[s]\na = 1\n\n; about u\n[u]\nc = 3\n"},
+	{"remove a section, no blank lines", "[s]\na=1\n; t\n[t]\nb=2\n; u\n[u]\nc=3\n", `- t`, "[s]\na=1\n; u\n[u]\nc=3\n"},
+	{"remove the last section", "[s]\na=1\n\n[t]\nb=2\n; end\n", `- t`, "[s]\na=1\n"},
+	{"remove the first section", "; title\n[s]\na=1\n\n[t]\nb=2\n", `- s`, "; title\n\n[t]\nb=2\n"},
+	{"remove a written DEFAULT", "[s]\na=1\n[DEFAULT]\nb=2\n", `- DEFAULT`, "[s]\na=1\n"},
+	{"remove before what would join", "[s]\na = 1\nb = 2\n  bare\n", `- s.b`, "[s]\na = 1\n"},
+}
+
+func TestEditINI(t *testing.T) {
+	for _, c := range iniEdits {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := edit(t, INI{}, c.src, c.op)
+			if err != nil || got != c.want {
+				t.Errorf("%v\ngot:\n%s\nwant:\n%s", err, got, c.want)
+			}
+		})
+	}
+}
+
 // Aliases repeat a value, so a change of it is one elsewhere too.
 func TestEditAliases(t *testing.T) {
 	const src = "base: &b\n  pw: x\n  l: &l [1]\nprod:\n  <<: *b\n  other: *l\n"

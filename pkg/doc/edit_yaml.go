@@ -44,8 +44,8 @@ func (YAML) read(src []byte) (*Document, error) {
 	return d, nil
 }
 
-func (YAML) hold(v *Document) (*Document, error) { return v, nil }
-func (YAML) checkKey(string) error               { return nil }
+func (YAML) hold(_ int, v *Document) (*Document, error) { return v, nil }
+func (YAML) checkKey(int, string) error                 { return nil }
 
 // A yamlStyle is how a text lays out what is new in it.
 type yamlStyle struct {
@@ -170,23 +170,18 @@ const deepest = 100
 func (s *yamlStyle) value(b *strings.Builder, n *Node, pad int, item bool) {
 	switch {
 	case pad > deepest:
-	case n.Kind == Map && len(n.Items) > 0:
-		if item {
-			b.WriteByte(' ')
-			s.entries(b, n, pad+2)
-			return
+	case n.Kind != Scalar && len(n.Items) > 0:
+		inner := pad + s.step
+		if n.Kind == List {
+			inner = pad + s.dash
 		}
-		s.line(b, pad+s.step)
-		s.entries(b, n, pad+s.step)
-		return
-	case n.Kind == List && len(n.Items) > 0:
 		if item {
+			inner = pad + 2
 			b.WriteByte(' ')
-			s.entries(b, n, pad+2)
-			return
+		} else {
+			s.line(b, inner)
 		}
-		s.line(b, pad+s.dash)
-		s.entries(b, n, pad+s.dash)
+		s.entries(b, n, inner)
 		return
 	case n.Kind == Scalar && n.Type == String && strings.Contains(n.Text, "\n"):
 		lines, chomp, ok := literalLines(n.Text)

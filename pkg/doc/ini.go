@@ -472,22 +472,6 @@ func iniSpell(text string, how style, rest string) (string, bool) {
 	return "", false
 }
 
-// loose spells a value with a # or ; in it as most programs read it, where that can
-// be done without raw quotes. It is what Prepare turns into what sops reads.
-func (INI) loose(text string) (lexeme string, ok bool) {
-	if !strings.ContainsAny(text, "#;") || strings.Contains(text, "\n") {
-		return "", false
-	}
-	for _, how := range [...]style{plain, double, single} {
-		out := iniQuotes[how] + text + iniQuotes[how]
-		v, ok := iniValueAt([]byte(out), 0)
-		if n, got, note := iniLoose([]byte(out), true); ok && v.how != iniTick && v.how != iniTriple && !v.more && n == len(out) && got == text && note < 0 {
-			return out, true
-		}
-	}
-	return "", false
-}
-
 // iniReads reports whether a lexeme, with that rest of its line behind it, reads as
 // a text.
 func iniReads(lexeme, text, rest string) bool {
@@ -543,6 +527,17 @@ func (INI) Recall(d *Document, n *Node, t Type, text, lexeme string) (Edit, bool
 
 // Uncomment implements Format; INI has no lists.
 func (INI) Uncomment(d *Document, n *Node, text string) Edit { return Edit{n.Span, text} }
+
+// iniTrees returns the tree that a root stands for. DEFAULT is there without keys only
+// if there is no header for it.
+func iniTrees(root *Node) []*Node {
+	out := iniData(root)
+	isDefault := func(n *Node) bool { return n.Kind == Map && n.Key == iniDefault }
+	if slices.IndexFunc(out.Items, isDefault) == 0 && len(out.Items[0].Items) == 0 && slices.ContainsFunc(out.Items[1:], isDefault) {
+		out.Items = out.Items[1:]
+	}
+	return []*Node{out}
+}
 
 // iniData returns a tree as other formats have it: without what sops does not see, a
 // comment for each line, and a key's before the key.

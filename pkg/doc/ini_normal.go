@@ -189,34 +189,49 @@ func (n *iniNormal) value(it iniItem, above bool) {
 	if v.more || v.note.End == 0 {
 		return
 	}
-	begin := min(v.Start+spaceBefore(n.src[v.Start:v.end]), v.note.Start)
-	end := v.note.End
-	lexeme, text, note := iniLoose(n.src[begin:end], begin == it.after)
-	same := begin+note == v.note.Start
+	l := it.loosely(n.src)
+	same := l.note.Start == v.note.Start
 	if same && !above {
 		return
 	}
-	if note >= 0 {
-		n.moveUp(it, Span{begin + note, end})
+	if l.note.End > 0 {
+		n.moveUp(it, l.note)
 	}
 	n.copyTo(it.Start)
 	key := n.out.Len() + it.start - it.Start
-	value, behind := begin, begin+lexeme
-	if lexeme == 0 {
-		value, behind = it.after, it.after
-	}
 	if !same {
 		n.made = true
-		remember(&n.raws, key, string(n.src[value:behind]))
-		n.copyTo(value)
-		n.out.WriteString(iniSpelling(text))
-		n.at = behind
+		remember(&n.raws, key, string(n.src[l.Start:l.End]))
+		n.copyTo(l.Start)
+		n.out.WriteString(iniSpelling(l.text))
+		n.at = l.End
+	}
+	if l.note.End > 0 {
+		remember(&n.inline, key, string(n.src[l.End:l.note.Start]))
+		n.copyTo(l.End)
+		n.at = l.note.End
+	}
+}
+
+// loosely returns the value of a key as most programs mean it, which is another where
+// sops sees a mark in it.
+func (it iniItem) loosely(src []byte) iniValue {
+	v := it.value
+	if v.how == iniTick || v.how == iniTriple || v.more || v.note.End == 0 {
+		return v
+	}
+	begin := min(v.Start+spaceBefore(src[v.Start:v.end]), v.note.Start)
+	end := v.note.End
+	lexeme, text, note := iniLoose(src[begin:end], begin == it.after)
+	v.Span, v.text, v.note = Span{begin, begin + lexeme}, text, Span{}
+	if lexeme == 0 {
+		v.Span = Span{it.after, it.after}
 	}
 	if note >= 0 {
-		remember(&n.inline, key, string(n.src[behind:begin+note]))
-		n.copyTo(behind)
-		n.at = end
+		v.note = Span{begin + note, end}
 	}
+	_, v.how = iniUnquote(string(src[v.Start:v.End]))
+	return v
 }
 
 // iniLoose reads a value with a mark in it as most programs mean it: how long it is,
@@ -280,27 +295,34 @@ func (n *iniNormal) runs() map[int]int {
 	return found
 }
 
-// run takes over a key whose value goes on up to another item.
-func (n *iniNormal) run(it, last iniItem) error {
+// runOf returns the value of a key that goes on up to another item.
+func runOf(src []byte, it, last iniItem) iniValue {
 	begin := it.after
-	if end, _ := lineEnd(n.src, it.after); len(bytes.TrimSpace(n.src[it.after:end])) > 0 {
-		begin += spaceBefore(n.src[it.after:end])
+	if end, _ := lineEnd(src, it.after); len(bytes.TrimSpace(src[it.after:end])) > 0 {
+		begin += spaceBefore(src[it.after:end])
 	}
-	end := trimmedEnd(n.src, last.Span)
-	lines := strings.Split(string(n.src[begin:end]), "\n")
+	v := iniValue{Span: Span{begin, trimmedEnd(src, last.Span)}}
+	lines := strings.Split(string(src[v.Start:v.End]), "\n")
 	for i, l := range lines {
 		lines[i] = strings.TrimSpace(l)
 	}
-	value, ok := iniSpell(strings.Join(lines, "\n"), iniTriple, "")
+	v.text = strings.Join(lines, "\n")
+	return v
+}
+
+// run takes over a key whose value goes on up to another item.
+func (n *iniNormal) run(it, last iniItem) error {
+	v := runOf(n.src, it, last)
+	value, ok := iniSpell(v.text, iniTriple, "")
 	if !ok {
 		return ErrRung
 	}
 	n.made = true
 	n.copyTo(it.start)
-	remember(&n.raws, n.out.Len(), string(n.src[begin:end]))
-	n.copyTo(begin)
+	remember(&n.raws, n.out.Len(), string(n.src[v.Start:v.End]))
+	n.copyTo(v.Start)
 	n.out.WriteString(value)
-	n.at = end
+	n.at = v.End
 	return nil
 }
 

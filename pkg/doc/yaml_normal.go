@@ -219,9 +219,16 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 		return body, nil
 	}
 	if structural {
-		// What is put back must lead to the same text again.
+		// What is put back must lead to the same text again. White space in a quoted
+		// key, such as a line break for a blank, does not make it another key.
+		var keys []Edit
+		for _, note := range notes {
+			if n := at[Place{note.Path, note.N}]; note.Kind == NoteKey && n != nil && !n.virtual {
+				keys = append(keys, Edit{n.key, quote(n.Key)})
+			}
+		}
 		out := try(notes)
-		if d, _, err := f.Prepare(out, Splice); err == nil && string(d.Src) == string(body) {
+		if d, _, err := f.Prepare(out, Splice); err == nil && string(d.Src) == string(Apply(body, keys)) {
 			return out, nil
 		}
 		kept := slices.DeleteFunc(slices.Clone(notes), func(n Note) bool { return n.Kind != NoteRoot })

@@ -223,6 +223,32 @@ func commentsOf(d *doc.Document) (texts []string) {
 	return texts
 }
 
+// TestFoldedKey: a line break in the quoted key that stands for a complex one is white
+// space, and what the key was comes back.
+func TestFoldedKey(t *testing.T) {
+	src, err := os.ReadFile(filepath.Join(roundtripDir, "yaml/keys-complex.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := Seal(t.Context(), src, doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blank := range []string{"\r", " \n ", "\r\n  "} {
+		folded := bytes.Replace(sealed.Data, []byte(`"{d: e}"`), []byte(`"{d:`+blank+`e}"`), 1)
+		if bytes.Equal(folded, sealed.Data) {
+			t.Fatalf("no such key in\n%s", folded)
+		}
+		file, err := Open(t.Context(), folded, doc.YAML{}, clearTable, OpenOptions{RequireSeal: true})
+		if err != nil {
+			t.Fatalf("%q: %v", blank, err)
+		}
+		if got := file.Plaintext(); !bytes.Equal(got, src) {
+			t.Errorf("%q: opens to %q", blank, got)
+		}
+	}
+}
+
 // FuzzOpen: no change to a sealed file makes Open panic or give out anything but
 // what was sealed, white space apart.
 func FuzzOpen(f *testing.F) {
@@ -257,6 +283,7 @@ func FuzzOpen(f *testing.F) {
 			if strip {
 				mutated = []byte(stripSeal[o.format.Name()](string(mutated)))
 			}
+			checked, checkErr := Check(mutated, o.format)
 			file, err := Open(t.Context(), mutated, o.format, clearTable, OpenOptions{})
 			if err != nil {
 				if file != nil {
@@ -266,6 +293,9 @@ func FuzzOpen(f *testing.F) {
 			}
 			if !file.Sealed {
 				t.Fatalf("opens without its seal:\n%s", mutated)
+			}
+			if checkErr != nil || len(checked.Flaws) > 0 {
+				t.Fatalf("Check objects to a file that opens: %v, %+v\n%s", checkErr, checked, mutated)
 			}
 			if got := file.Plaintext(); !bytes.Equal(got, o.src) && !holdsSame(o.format, got, o.src) {
 				t.Fatalf("opens to other data:\n%q\nfor\n%q\nof\n%s", got, o.src, mutated)

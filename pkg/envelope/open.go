@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -185,6 +186,32 @@ func Inspect(src []byte, f doc.Format) (*Metadata, error) {
 		return nil, err
 	}
 	return o.meta, nil
+}
+
+// Outline returns the tree of each document of an encrypted file: names and structure,
+// which are readable without a key, and values as they are encrypted. Nothing is
+// verified. A file that is one text has none.
+func Outline(src []byte, f doc.Format) ([]*doc.Node, error) {
+	o, err := inspect(src, f, true)
+	if err != nil || o.doc.Whole != nil {
+		return nil, err
+	}
+	roots := o.doc.Unwrap()
+	for _, r := range roots {
+		markComments(r)
+	}
+	return roots, nil
+}
+
+// markComments tells items of lists that are encrypted comments, as sops writes them,
+// from values.
+func markComments(n *doc.Node) {
+	for _, item := range n.Items {
+		if t, ok := parseToken(item.Text, false); item.Kind == doc.Scalar && ok && t.typ == tagComment {
+			item.Kind = doc.Comment
+		}
+		markComments(item)
+	}
 }
 
 // Recipients returns the names of a file's master keys, by group: see
@@ -372,7 +399,49 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 			return nil, err
 		}
 	}
-	return out, out.restore(opened, uncommented, notes)
+	if err := out.restore(opened, uncommented, notes); err != nil {
+		return nil, err
+	}
+	if o.sealed && !out.keepsEnd() {
+		clear(out.plain) // the data key is the caller's
+		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
+	}
+	return out, nil
+}
+
+// keepsEnd reports whether the last value is what was encrypted. White space is not
+// sealed, but without the line break at the end of the file a block scalar, where that
+// was the last thing before the metadata, would lose one of its own.
+func (f *File) keepsEnd() bool {
+	src := f.doc.Src
+	if _, yaml := f.Format.(doc.YAML); !yaml || f.doc.Whole != nil || len(src) > 0 && src[len(src)-1] == '\n' {
+		return true
+	}
+	now, _, err := f.Format.Prepare(f.plain, doc.Splice)
+	if err != nil {
+		return true // it is held in another way, as a whole
+	}
+	for i, root := range f.doc.Roots {
+		if was, is := lastLeaf(root), (*doc.Node)(nil); was != nil && i < len(now.Roots) {
+			if is = lastLeaf(now.Roots[i]); is == nil || is.Text != was.Text {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// lastLeaf returns the last value of a tree, or nil.
+func lastLeaf(n *doc.Node) *doc.Node {
+	if n.Kind == doc.Scalar {
+		return n
+	}
+	for _, item := range slices.Backward(n.Items) {
+		if item.Kind != doc.Comment {
+			return lastLeaf(item)
+		}
+	}
+	return nil
 }
 
 func (f *File) openLayout() ([]doc.Note, error) {

@@ -99,3 +99,38 @@ func TestRescue(t *testing.T) {
 		}
 	}
 }
+
+// TestCutEnd: the line break at the end of a sealed file may be gone, as white space is
+// not sealed, but never a part of a value with it.
+func TestCutEnd(t *testing.T) {
+	refused := 0
+	for _, last := range []string{"|+\n  end\n\n", "|+\n  end\n", "|\n  end\n", ">\n  a\n  b\n", "|-\n  end\n", "end\n", "'end'\n", "[a, b]\n", "|\n  end", "end"} {
+		for _, name := range []string{"a", "a_unencrypted"} {
+			src := []byte("b: c\n" + name + ": " + last)
+			sealed, err := Seal(t.Context(), src, doc.YAML{}, testPolicy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f, err := Open(t.Context(), sealed.Data, doc.YAML{}, clearTable, OpenOptions{}); err != nil || !bytes.Equal(f.Plaintext(), src) {
+				t.Errorf("%q: %v", src, err)
+			}
+			cut := bytes.TrimSuffix(sealed.Data, []byte("\n"))
+			f, err := Open(t.Context(), cut, doc.YAML{}, clearTable, OpenOptions{})
+			if err != nil {
+				refused++
+				continue
+			}
+			was, _, err := doc.YAML{}.Prepare(src, doc.Splice)
+			if err != nil {
+				t.Fatal(err)
+			}
+			is, _, err := doc.YAML{}.Prepare(f.Plaintext(), doc.Splice)
+			if err != nil || !doc.Equal(was.Roots[0], is.Roots[0]) {
+				t.Errorf("%q becomes %q under a valid seal", src, f.Plaintext())
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("none is refused: does this test still see what it is about?")
+	}
+}

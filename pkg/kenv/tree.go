@@ -4,67 +4,42 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/kenvhq/kenv/pkg/config"
 )
 
+// ErrNotCovered is wrapped by the error of PlainFiles about a directory in which no
+// rule covers a file.
+var ErrNotCovered = errors.New("no file there is covered by a rule")
+
 // EncryptedFiles returns the files that paths stand for: files themselves, whatever
-// they are, and of directories the encrypted files below them that a rule covers.
-// What is a git repository's own is passed over. Symbolic links below a directory
-// are not followed.
+// they are, and of directories the encrypted files below them that a rule covers, or
+// all of them where no config is in force. What is a git repository's own is passed
+// over. Symbolic links below a directory are not followed. A file that cannot be read
+// is returned, too, so that whoever works on it says so.
 func (s Setup) EncryptedFiles(paths []string) (files []string, err error) {
-	configs := map[string]*config.Config{}
-	covered := func(name string) (bool, error) {
-		path := s.Config
-		if path == "" {
-			if path, err = config.Find(name); err != nil || path == "" {
-				return false, err
-			}
-		}
-		c, ok := configs[path]
-		if !ok {
-			if c, err = s.load(path); err != nil {
-				return false, err
-			}
-			configs[path] = c
-		}
-		_, err := c.Match(name)
-		if none := (*config.NoRuleError)(nil); errors.As(err, &none) {
-			return false, nil
-		}
-		return err == nil, err
-	}
+	w := walk{s: s, configs: map[string]*config.Config{}}
 	seen := map[string]bool{}
-	add := func(name string) {
-		if !seen[filepath.Clean(name)] {
+	for _, root := range paths {
+		err := w.files(root, func(name string) error {
+			if seen[filepath.Clean(name)] {
+				return nil
+			}
+			if name != root {
+				switch c, err := w.covers(name); {
+				case err != nil:
+					return err
+				case c == uncovered:
+					return nil
+				}
+				if is, err := looksEncrypted(name); err == nil && !is {
+					return nil
+				}
+			}
 			seen[filepath.Clean(name)] = true
 			files = append(files, name)
-		}
-	}
-	for _, root := range paths {
-		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-			switch {
-			case err != nil:
-				return fmt.Errorf("reading directory: %w", err)
-			case name == root && !d.IsDir():
-				add(name)
-				return nil
-			case d.IsDir() && d.Name() == ".git":
-				return fs.SkipDir
-			case !d.Type().IsRegular() || d.Name() == config.Name || d.Name() == config.SopsName:
-				return nil
-			}
-			if is, err := covered(name); err != nil || !is {
-				return err
-			}
-			data, _, err := ReadFile(name, MaxSize)
-			if err != nil {
-				return err
-			}
-			if f := encryptedFormat(name, data); f != nil && isEncrypted(data, f) {
-				add(name)
-			}
 			return nil
 		})
 		if err != nil {
@@ -72,4 +47,100 @@ func (s Setup) EncryptedFiles(paths []string) (files []string, err error) {
 		}
 	}
 	return files, nil
+}
+
+// PlainFiles returns the files below a directory that a rule covers and that are not
+// encrypted yet, or cannot be read, passing over what EncryptedFiles does.
+func (s Setup) PlainFiles(dir string) (files []string, err error) {
+	w := walk{s: s, configs: map[string]*config.Config{}}
+	any := false
+	err = w.files(dir, func(name string) error {
+		c, err := w.covers(name)
+		if err != nil || c != covered {
+			return err
+		}
+		any = true
+		if is, err := looksEncrypted(name); err != nil || !is {
+			files = append(files, name)
+		}
+		return nil
+	})
+	if err == nil && !any {
+		err = fmt.Errorf("%s: %w", dir, ErrNotCovered)
+	}
+	return files, err
+}
+
+func looksEncrypted(name string) (bool, error) {
+	data, _, err := ReadFile(name, MaxSize)
+	if err != nil {
+		return false, err
+	}
+	defer clear(data)
+	f := encryptedFormat(name, data)
+	return f != nil && isEncrypted(data, f), nil
+}
+
+// A walk through directories reads each config once.
+type walk struct {
+	s       Setup
+	configs map[string]*config.Config
+}
+
+// files calls visit for a root that is a file, and else for the regular files below
+// it that are no configs.
+func (w *walk) files(root string, visit func(name string) error) error {
+	if info, err := os.Stat(root); err != nil || !info.IsDir() {
+		return visit(root)
+	}
+	// The separator has a link to a directory followed.
+	return filepath.WalkDir(root+string(filepath.Separator), func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return fmt.Errorf("reading directory: %w", err)
+		case d.IsDir() && d.Name() == ".git":
+			return fs.SkipDir
+		case !d.Type().IsRegular() || d.Name() == config.Name || d.Name() == config.SopsName:
+			return nil
+		}
+		return visit(name)
+	})
+}
+
+// A coverage says what the config in force for a file has to do with it.
+type coverage int
+
+const (
+	covered coverage = iota
+	uncovered
+	noConfig // there is none
+)
+
+func (w *walk) covers(name string) (coverage, error) {
+	path := w.s.Config
+	if path == "" {
+		var err error
+		if path, err = config.Find(name); err != nil {
+			return uncovered, err
+		}
+	}
+	if path == "" {
+		return noConfig, nil
+	}
+	c, ok := w.configs[path]
+	if !ok {
+		var err error
+		if c, err = w.s.load(path); err != nil {
+			return uncovered, err
+		}
+		w.configs[path] = c
+	}
+	_, err := c.Match(name)
+	switch none := (*config.NoRuleError)(nil); {
+	case errors.As(err, &none):
+		return uncovered, nil
+	case err != nil:
+		return uncovered, err
+	}
+	return covered, nil
 }

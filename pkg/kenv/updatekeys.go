@@ -98,43 +98,47 @@ func (s Setup) inspect(src Source) (*envelope.Metadata, error) {
 }
 
 func (s Setup) compare(m *envelope.Metadata, p envelope.Policy) (*KeyChanges, error) {
-	changes := &KeyChanges{Sealed: m.Kenv.Seal != ""}
-	moved := false
-	for i, g := range m.Groups {
+	changes := &KeyChanges{Sealed: m.Kenv.Seal != "", Regroup: s.regroup(m, p.Groups, p.Threshold)}
+	for _, g := range m.Groups {
 		for _, e := range g {
 			own, err := s.Keys.FromEntry(e)
 			if err != nil {
 				return nil, fmt.Errorf("cannot change its keys: %w", err)
 			}
-			switch {
-			case i < len(p.Groups) && s.of(p.Groups[i], e) >= 0:
-			case s.ofAny(p.Groups, e):
-				moved = true
-			default:
+			if !s.ofAny(p.Groups, e) {
 				changes.Remove = append(changes.Remove, own.Name())
 			}
 		}
 	}
-	for i, g := range p.Groups {
+	for _, g := range p.Groups {
 		for _, k := range g {
-			here := i < len(m.Groups) && s.has(m.Groups[i:i+1], k)
-			switch {
-			case here:
-			case s.has(m.Groups, k):
-				moved = true
-			default:
+			if !s.has(m.Groups, k) {
 				changes.Add = append(changes.Add, k.Name())
 			}
 		}
 	}
-	old, now := grouping(len(m.Groups), m.ShamirThreshold), grouping(len(p.Groups), p.Threshold)
-	switch {
-	case old != now:
-		changes.Regroup = old + " → " + now
-	case moved:
-		changes.Regroup = "keys move between key groups"
-	}
 	return changes, nil
+}
+
+// regroup says how key groups and threshold of a file differ from those given, "" for
+// not at all.
+func (s Setup) regroup(m *envelope.Metadata, groups [][]keys.MasterKey, threshold int) string {
+	if old, now := grouping(len(m.Groups), m.ShamirThreshold), grouping(len(groups), threshold); old != now {
+		return old + " → " + now
+	}
+	moved := false
+	for i := range groups {
+		for _, e := range m.Groups[i] {
+			moved = moved || s.of(groups[i], e) < 0 && s.ofAny(groups, e)
+		}
+		for _, k := range groups[i] {
+			moved = moved || !s.has(m.Groups[i:i+1], k) && s.has(m.Groups, k)
+		}
+	}
+	if moved {
+		return "keys move between key groups"
+	}
+	return ""
 }
 
 func (s Setup) ofAny(groups [][]keys.MasterKey, e keys.Entry) bool {

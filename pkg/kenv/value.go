@@ -67,9 +67,15 @@ func value(f *envelope.File, path Path) (*doc.Text, *doc.Node, error) {
 		return nil, n, err
 	}
 	root := text.Roots[0]
+	// Of variables with one name, and of keys in a section of INI, the last counts.
 	_, dotenv := f.Format.(doc.Dotenv)
 	if dotenv {
-		slices.Reverse(root.Items) // of variables with one name the last counts
+		slices.Reverse(root.Items)
+	}
+	if _, ini := f.Format.(doc.INI); ini {
+		for _, section := range root.Items {
+			section.Items = slices.DeleteFunc(section.Items, func(n *doc.Node) bool { return n.Hidden })
+		}
 	}
 	found, missing := locate(root, path)
 	if missing != nil {

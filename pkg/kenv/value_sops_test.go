@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +66,27 @@ func randomTree(r *rand.Rand, depth int, flat bool) *doc.Node {
 	return m
 }
 
+// sections makes sections of a flat map and others like it.
+func sections(r *rand.Rand, first *doc.Node) *doc.Node {
+	root := &doc.Node{Kind: doc.Map}
+	for i, key := range []string{"DEFAULT", "s", "t.u"} {
+		if i > 0 {
+			first = randomTree(r, 0, true)
+		}
+		first.Key = key
+		root.Items = append(root.Items, first)
+	}
+	return root
+}
+
+// fitsINI reports whether a value has a place so many steps down in INI.
+func fitsINI(v *doc.Node, depth int) bool {
+	if depth == 2 {
+		return v.Kind == doc.Scalar
+	}
+	return v.Kind == doc.Map && !slices.ContainsFunc(v.Items, func(n *doc.Node) bool { return !fitsINI(n, depth+1) })
+}
+
 // shown writes data in one way: numbers by their value, as sops takes every number that
 // is set for a float, and drops the fraction of a whole one when it writes.
 func shown(b *strings.Builder, n *doc.Node, flat bool) {
@@ -72,6 +94,8 @@ func shown(b *strings.Builder, n *doc.Node, flat bool) {
 	case doc.Scalar:
 		if _, err := strconv.ParseFloat(n.Text, 64); err == nil && (flat || n.Type != doc.String) {
 			fmt.Fprintf(b, "number %s,", strings.TrimSuffix(n.Text, ".0"))
+		} else if flat && n.Type == doc.Bool {
+			fmt.Fprintf(b, "0 %q,", strings.ToLower(n.Text))
 		} else {
 			fmt.Fprintf(b, "%d %q,", n.Type, n.Text)
 		}
@@ -128,7 +152,7 @@ func TestSetAsSops(t *testing.T) {
 		roots, _ := file.Roots()
 		var b strings.Builder
 		for _, r := range roots {
-			shown(&b, r, f.Name() == "dotenv")
+			shown(&b, r, f.Name() == "dotenv" || f.Name() == "ini")
 		}
 		return b.String()
 	}
@@ -139,10 +163,14 @@ func TestSetAsSops(t *testing.T) {
 	}
 	compared := map[string]int{}
 	for round := range rounds {
-		for _, f := range []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}} {
+		for _, f := range []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}, doc.INI{}} {
 			r := rand.New(rand.NewPCG(uint64(round), 11))
 			_, flat := f.(doc.Dotenv)
-			root := randomTree(r, 3, flat)
+			_, ini := f.(doc.INI)
+			root := randomTree(r, 3, flat || ini)
+			if ini {
+				root = sections(r, root)
+			}
 			src, err := f.Emit([]*doc.Node{root})
 			if err != nil {
 				t.Fatal(err)
@@ -152,7 +180,7 @@ func TestSetAsSops(t *testing.T) {
 				t.Fatal(err)
 			}
 			source := kenv.Source{Data: sealed.Data, Format: f}
-			name := filepath.Join(home, fmt.Sprintf("f%d.%s", round, map[string]string{"yaml": "yaml", "json": "json", "dotenv": "env"}[f.Name()]))
+			name := filepath.Join(home, fmt.Sprintf("f%d.%s", round, map[string]string{"yaml": "yaml", "json": "json", "dotenv": "env", "ini": "ini"}[f.Name()]))
 			if err := os.WriteFile(name, sealed.Data, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +206,7 @@ func TestSetAsSops(t *testing.T) {
 			if r.IntN(3) == 0 {
 				parents := append(paths(root, func(n *doc.Node) bool { return n.Kind == doc.Map }), nil)
 				path = append(parents[r.IntN(len(parents))], kenv.Step{Key: "new"})
-				if !flat && r.IntN(2) == 0 {
+				if !flat && r.IntN(2) == 0 && !(ini && len(path) > 1) {
 					path = append(path, kenv.Step{Key: "deep"})
 				}
 			}
@@ -191,6 +219,16 @@ func TestSetAsSops(t *testing.T) {
 			_, said, theirs := sops("set", name, sopsPath(path), value)
 			row := "set"
 			switch {
+			case ini && !fitsINI(v.Roots[0], len(path)):
+				row = "INI does not hold that" // sops may write what it cannot read
+				if mine == nil {
+					t.Errorf("set %s %s in INI", path, value)
+				}
+			case ini && v.Roots[0].Type == doc.Null:
+				row = "sops writes <nil> in INI"
+				if mine != nil {
+					t.Errorf("%s: set %s %s: %v", src, path, value, mine)
+				}
 			case v.Roots[0].Kind == doc.List && theirs != nil && !flat:
 				row = "sops takes no list"
 				if mine != nil {

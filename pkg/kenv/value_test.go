@@ -77,7 +77,7 @@ func gone(a, b []byte) (less, more int) {
 func TestSetLaw(t *testing.T) {
 	const few = 1
 	s, recipient := newSetup(t)
-	for _, f := range []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}} {
+	for _, f := range []doc.Format{doc.YAML{}, doc.JSON{}, doc.Dotenv{}, doc.INI{}} {
 		t.Run(f.Name(), func(t *testing.T) {
 			tried, refused := 0, 0
 			for _, dir := range []string{"../../testdata/roundtrip", sharedCorpus} {
@@ -157,6 +157,9 @@ func TestSetLaw(t *testing.T) {
 					}
 					for _, path := range spread(maps, few) {
 						path = append(path[:len(path):len(path)], kenv.Step{Key: "NEW_KEY"})
+						if f.Name() == "ini" && len(path) == 1 {
+							path = append(path, kenv.Step{Key: "NEW_KEY"}) // in a section
+						}
 						out, err := s.Set(t.Context(), kenv.Source{Data: sealed.Data, Format: f}, path, value, kenv.ChangeOptions{})
 						check("add", path, out, err, holdsIt(path))
 					}

@@ -39,6 +39,9 @@ func StampOf(path string) (Stamp, error) {
 	return Stamp{info}, nil
 }
 
+// Same reports whether two stamps are those of one state of a file.
+func (s Stamp) Same(other Stamp) bool { return s.is(other.info) }
+
 func (s Stamp) is(info fs.FileInfo) bool {
 	if s.info == nil || info == nil {
 		return s.info == nil && info == nil

@@ -4,8 +4,11 @@
 package keys
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -141,6 +144,24 @@ func WithNamed(ctx context.Context, list func() []MasterKey) context.Context {
 func Named(ctx context.Context) []MasterKey {
 	if list, ok := ctx.Value(named{}).(func() []MasterKey); ok {
 		return list()
+	}
+	return nil
+}
+
+// Prove has a master key wrap a throw-away data key and unwrap it again.
+func Prove(ctx context.Context, k MasterKey) error {
+	dataKey := make([]byte, 32)
+	rand.Read(dataKey)
+	e, err := k.Wrap(ctx, dataKey)
+	if err != nil {
+		return err
+	}
+	got, err := k.Unwrap(ctx, e)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, dataKey) {
+		return fmt.Errorf("%s: another data key came out than went in", Short(k.Name()))
 	}
 	return nil
 }

@@ -159,16 +159,16 @@ type other struct {
 var others = [...]other{
 	{"kms", "AWS KMS", `^arn:aws[\w-]*:kms:`, nil},
 	{"kms_rsa", "AWS KMS RSA", ``, nil},
-	{"gcp_kms", "GCP KMS", `^projects/[^/]+/locations/[^/]+/keyRings/`, func(f func(string) string) string {
+	{"gcp_kms", "GCP KMS", `^(gcp-kms:|projects/[^/]+/locations/[^/]+/keyRings/)`, func(f func(string) string) string {
 		return "gcp-kms:" + f("resource_id")
 	}},
-	{"azure_kv", "Azure Key Vault", `^https://[^/]+/keys/[^/]+`, func(f func(string) string) string {
+	{"azure_kv", "Azure Key Vault", `^(azure-kv:|https://[^/]+/keys/[^/]+)`, func(f func(string) string) string {
 		return "azure-kv:" + strings.TrimRight(strings.TrimSuffix(f("vault_url"), "/")+"/keys/"+f("name")+"/"+f("version"), "/")
 	}},
-	{"hc_vault", "Vault transit", `^https?://[^/]+/v1/.+/keys/[^/]+$`, func(f func(string) string) string {
+	{"hc_vault", "Vault transit", `^(hc-vault:|https?://[^/]+/v1/.+/keys/[^/]+$)`, func(f func(string) string) string {
 		return "hc-vault:" + strings.TrimSuffix(f("vault_address"), "/") + "/v1/" + strings.Trim(f("engine_path"), "/") + "/keys/" + f("key_name")
 	}},
-	{"hckms", "Huawei Cloud KMS", `^[a-z0-9-]+:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}$`, func(f func(string) string) string {
+	{"hckms", "Huawei Cloud KMS", `^(hckms:|[a-z0-9-]+:[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}$)`, func(f func(string) string) string {
 		return "hckms:" + f("key_id")
 	}},
 	{"pgp", "PGP", `^(pgp:|[0-9A-Fa-f]{40}!?$)`, nil},

@@ -90,6 +90,10 @@ func TestUnsupported(t *testing.T) {
 		"http://127.0.0.1:8200/v1/a/b/keys/k":                                         "Vault transit",
 		"tr-west-1:01234567-89ab-cdef-0123-456789abcdef":                              "Huawei Cloud KMS",
 		"pkcs11:token=prod;object=kenv":                                               "PKCS#11",
+		"gcp-kms:projects/p/locations/global/keyRings/r/cryptoKeys/k":                 "GCP KMS",
+		"azure-kv:https://x.vault.azure.net/keys/k":                                   "Azure Key Vault",
+		"hc-vault:https://vault.example.com:8200/v1/transit/keys/k":                   "Vault transit",
+		"hckms:tr-west-1:01234567-89ab-cdef-0123-456789abcdef":                        "Huawei Cloud KMS",
 	} {
 		_, err := table.Parse(name)
 		if !errors.Is(err, keys.ErrUnsupported) || !strings.Contains(err.Error(), what+" keys are not supported by this kenv yet") || !strings.Contains(err.Error(), name) {

@@ -95,6 +95,7 @@ type supervision struct {
 	streams []*stream
 	theirs  []*os.File // ends of pipes and terminals that only the program needs
 	copying sync.WaitGroup
+	heeding sync.WaitGroup // to signals
 	ended   atomic.Bool
 
 	// inner is our end of a terminal that is the program's own, nil for none. What is
@@ -222,7 +223,7 @@ func (s *supervision) start(signals caught) error {
 	for _, st := range s.streams {
 		s.copying.Go(func() { st.copy(&s.ended) })
 	}
-	go func() {
+	s.heeding.Go(func() {
 		for {
 			select {
 			case sig := <-signals:
@@ -231,7 +232,7 @@ func (s *supervision) start(signals caught) error {
 				return
 			}
 		}
-	}()
+	})
 	return nil
 }
 
@@ -247,6 +248,7 @@ func (s *supervision) wait() error {
 
 func (s *supervision) close() {
 	close(s.done)
+	s.heeding.Wait() // a signal can change what is undone here
 	s.closeTheirs()
 	if s.wake != nil {
 		s.wake.Close()

@@ -7,4 +7,5 @@ import "golang.org/x/sys/unix"
 const (
 	isLinux    = false
 	getTermios = unix.TIOCGETA
+	setTermios = unix.TIOCSETA
 )

@@ -5,4 +5,5 @@ import "golang.org/x/sys/unix"
 const (
 	isLinux    = true
 	getTermios = unix.TCGETS
+	setTermios = unix.TCSETS
 )

@@ -25,6 +25,7 @@ type gnuPG struct {
 	env  keys.Env
 	path func() (string, error) // of the program, looked for once
 	turn chan struct{}          // holds one token: one question at a time
+	runs chan struct{}          // holds a token for each gpg: they wait for one agent, perhaps for one card
 
 	patience time.Duration // how long gpg may take when nobody is asked
 }
@@ -34,6 +35,7 @@ func newGnuPG(env keys.Env) *gnuPG {
 		env:  env,
 		path: sync.OnceValues(func() (string, error) { return program(env) }),
 		turn: make(chan struct{}, 1),
+		runs: make(chan struct{}, 4),
 
 		patience: deadline,
 	}
@@ -236,6 +238,12 @@ func (g *gnuPG) run(ctx context.Context, limit time.Duration, in []byte, out *ou
 	}
 	if g.homeless() {
 		return report{}, &missingError{errors.New("neither HOME nor GNUPGHOME is set")}
+	}
+	select {
+	case g.runs <- struct{}{}:
+		defer func() { <-g.runs }()
+	case <-ctx.Done():
+		return report{}, ctx.Err()
 	}
 	outer := ctx
 	if limit > 0 {

@@ -3,7 +3,6 @@
 package pkcs11
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -207,7 +206,7 @@ func Enroll(ctx context.Context, env keys.Env, name string, o EnrollOptions) (*E
 	}
 	var tried []string
 	for _, k.mech = range mechs {
-		if err = k.prove(ctx); err == nil {
+		if err = keys.Prove(ctx, k); err == nil {
 			done.Name, done.URI, done.Mech = k.Name(), k.uri.String(), string(k.mech)
 			for _, why := range tried {
 				done.Notes = append(done.Notes, fmt.Sprintf("%s, so it is %s", why, k.mech))
@@ -241,26 +240,6 @@ func plainly(err error) error {
 		return errors.New("not found in " + strings.Join(away.Looked, ", "))
 	}
 	return err
-}
-
-// prove wraps and unwraps a key.
-func (k *key) prove(ctx context.Context) error {
-	dataKey := make([]byte, 32)
-	if _, err := rand.Read(dataKey); err != nil {
-		return err
-	}
-	e, err := k.Wrap(ctx, dataKey)
-	if err != nil {
-		return err
-	}
-	got, err := k.Unwrap(ctx, e)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(got, dataKey) {
-		return errors.New("another key came out than went in")
-	}
-	return nil
 }
 
 // completed adds to a URI what makes it name one key only.

@@ -37,6 +37,7 @@ type device struct {
 	patience time.Duration
 	turn     chan struct{} // has an element while somebody uses the module
 	stuck    atomic.Bool   // that somebody has waited too long
+	ended    atomic.Int64  // uses so far
 	pins     pins
 
 	// What follows is only for whoever has the turn.
@@ -75,12 +76,21 @@ func do[T any](ctx context.Context, d *device, f func() (T, error)) (T, error) {
 	}
 	timer := time.NewTimer(d.patience)
 	defer timer.Stop()
-	select {
-	case d.turn <- struct{}{}:
-	case <-ctx.Done():
-		return none, ctx.Err()
-	case <-timer.C:
-		return late()
+	ended := d.ended.Load()
+	for waiting := true; waiting; {
+		select {
+		case d.turn <- struct{}{}:
+			waiting = false
+		case <-ctx.Done():
+			return none, ctx.Err()
+		case <-timer.C:
+			// A long queue is no fault of the module's, as long as it moves.
+			last := ended
+			if ended = d.ended.Load(); ended == last {
+				return late()
+			}
+			timer.Reset(d.patience)
+		}
 	}
 	type answer struct {
 		value T
@@ -89,6 +99,7 @@ func do[T any](ctx context.Context, d *device, f func() (T, error)) (T, error) {
 	done := make(chan answer, 1)
 	go func() {
 		defer func() { <-d.turn }()
+		defer d.ended.Add(1)
 		value, err := f()
 		done <- answer{value, err}
 	}()

@@ -206,6 +206,18 @@ func TestDo(t *testing.T) {
 	if _, err := do(ctx, d, f); err != nil {
 		t.Error(err)
 	}
+
+	// A long queue is no module that does not answer.
+	d.patience = 200 * time.Millisecond
+	var queue sync.WaitGroup
+	for range 10 {
+		queue.Go(func() {
+			if _, err := do(ctx, d, func() (int, error) { time.Sleep(d.patience / 4); return 0, nil }); err != nil {
+				t.Errorf("in a queue that moves: %v", err)
+			}
+		})
+	}
+	queue.Wait()
 }
 
 // SoftHSM rewrites a token's file at each login, and so processes disturb each
@@ -388,7 +400,7 @@ func TestPINs(t *testing.T) {
 	// In this process the token is logged in already, and takes every PIN.
 	get := func(env keys.Env) (string, string, error) {
 		p := newPINs(env)
-		text, place, err := p.given()
+		text, place, err := p.given("kenv-test")
 		return string(text), place, err
 	}
 	for text, want := range map[string]string{"1234": "1234", "1234\n": "1234", "1234\r\n": "1234", "1234\n\n": "1234\n", " 1 \n": " 1 ", "1\r": "1\r"} {
@@ -409,6 +421,22 @@ func TestPINs(t *testing.T) {
 	}
 	if got, place, err := get(keys.Env{Getenv: vars("KENV_PKCS11_PIN", "77")}); got != "77" || place != "KENV_PKCS11_PIN" || err != nil {
 		t.Errorf("from the environment: %q, %s, %v", got, place, err)
+	}
+
+	// A PIN that is bound to a token is for that token alone.
+	mine, theirs, rest := file("1", 0o600), file("2", 0o600), file("3", 0o600)
+	for list, want := range map[string]string{
+		"kenv-test=" + mine:                          "1",
+		"prod=" + theirs + ",kenv-test=" + mine:      "1",
+		"prod=" + theirs:                             "",
+		"prod=" + theirs + "," + rest:                "3",
+		rest + ",kenv-test=" + mine:                  "1",
+		"kenv-test=" + mine + ",kenv-test=" + theirs: "1",
+	} {
+		got, _, err := get(keys.Env{Setting: vars("pkcs11_pin_file", list), Getenv: vars("KENV_PKCS11_PIN", "77")})
+		if got != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", list, got, err, want)
+		}
 	}
 
 	// A file that others can read is used, and complained of once.

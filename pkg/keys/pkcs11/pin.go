@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/kenvhq/kenv/pkg/keys"
@@ -20,7 +22,6 @@ import (
 type pins struct {
 	env    keys.Env
 	asking chan struct{} // has an element while somebody is being asked
-	given  func() (text []byte, place string, err error)
 
 	lock *sync.Mutex
 	of   map[tokenID]*pin
@@ -45,16 +46,7 @@ type needPIN struct{ token token }
 func (*needPIN) Error() string { return "the PIN is not known" }
 
 func newPINs(env keys.Env) pins {
-	p := pins{env: env, asking: make(chan struct{}, 1), lock: new(sync.Mutex), of: make(map[tokenID]*pin)}
-	var once sync.Once
-	var text []byte
-	var place string
-	var err error
-	p.given = func() ([]byte, string, error) {
-		once.Do(func() { text, place, err = p.read() })
-		return text, place, err
-	}
-	return p
+	return pins{env: env, asking: make(chan struct{}, 1), lock: new(sync.Mutex), of: make(map[tokenID]*pin)}
 }
 
 // get returns a token's PIN; the error is a *needPIN if it is to be asked for.
@@ -64,11 +56,11 @@ func (p *pins) get(t token) (string, error) {
 	defer p.lock.Unlock()
 	known := p.of[t.id()]
 	if known == nil {
-		text, place, err := p.given()
+		text, place, err := p.given(t.label)
 		if text == nil && err == nil {
 			return "", &needPIN{t}
 		}
-		known = &pin{bytes.Clone(text), place, err}
+		known = &pin{text, place, err}
 		p.of[t.id()] = known
 	}
 	return string(known.text), known.err
@@ -94,18 +86,46 @@ func (p *pins) refused(t token, code string) error {
 	return err
 }
 
-// read returns the PIN that is at hand without asking, nil if there is none.
-func (p *pins) read() (text []byte, place string, err error) {
-	if path := p.env.Set("pkcs11_pin_file"); path != "" {
+// given returns the PIN of a token that is at hand without asking, nil if there is none.
+func (p *pins) given(label string) (text []byte, place string, err error) {
+	switch path, bound := pinFile(p.env.Set("pkcs11_pin_file"), label); {
+	case path != "":
 		if text, err = p.file(path); err == nil && len(text) == 0 {
 			err = fmt.Errorf("the PIN file %s is empty", path)
 		}
 		return text, path, err
+	case bound:
+		return nil, "", nil // the user has said which tokens have one
 	}
 	if text := p.env.Var("KENV_PKCS11_PIN"); text != "" {
 		return []byte(text), "KENV_PKCS11_PIN", nil
 	}
 	return nil, "", nil
+}
+
+// pinFile returns the path of the PIN file for a token: of a list of LABEL=/PATH, with
+// commas, the one with its label, else one without a label, else "". bound says that
+// the list has labels. Files may name any token, and with labels no token gets to see
+// the PIN of another.
+func pinFile(list, label string) (path string, bound bool) {
+	items := strings.Split(list, ",")
+	for _, item := range items {
+		if name, file, ok := strings.Cut(item, "="); ok && filepath.IsAbs(file) {
+			bound = true
+			if name == label {
+				return file, true
+			}
+		}
+	}
+	if !bound {
+		return list, false // a single path, whatever is in it
+	}
+	for _, item := range items {
+		if _, file, ok := strings.Cut(item, "="); !ok || !filepath.IsAbs(file) {
+			return item, true
+		}
+	}
+	return "", true
 }
 
 // file reads a PIN. One line break at the end does not belong to it.
