@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/kenvhq/kenv/pkg/envelope"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
@@ -333,6 +334,30 @@ func TestMergeCallsNamedKeys(t *testing.T) {
 	if called, err := merge(); err == nil || called.String() != "[]" || !strings.Contains(err.Error(), "does not name") {
 		t.Errorf("called: %v (%v)", called, err)
 	}
+}
+
+// A key that could be had by asking is not had.
+func TestMergeAsksNobody(t *testing.T) {
+	m := newMergeTest(t, "secrets.yaml", "", "a")
+	base := m.encrypt(mergeBase, kenv.EncryptOptions{})
+	called := &callList{names: map[string]bool{}}
+	m.Keys[0].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
+		return askingKey{calledKey{clearKey(e.Field("recipient")), called}}, nil
+	}
+	var noKey *envelope.NoKeyError
+	if _, err := m.mergeFiles(base, base, base); !errors.As(err, &noKey) || called.String() != "[]" {
+		t.Errorf("called: %v (%v)", called, err)
+	}
+}
+
+// An askingKey unwraps only if it may ask somebody.
+type askingKey struct{ calledKey }
+
+func (k askingKey) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
+	if keys.IsQuiet(ctx) {
+		return nil, &keys.NotHereError{Asks: true}
+	}
+	return k.calledKey.Unwrap(ctx, e)
 }
 
 type callList struct {
