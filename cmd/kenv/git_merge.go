@@ -30,8 +30,9 @@ config names are used. If no key can be used, OURS stays as it is.
 
 Files that are not encrypted are merged as git does.
 
-Exit codes: 0 merged, 1 a conflict, or it could not be merged.`,
-		Example: `  git config merge.kenv.driver 'kenv git merge %O %A %B %P'
+Exit codes: 0 merged, 1 a conflict, or it could not be merged, 2 wrong usage.`,
+		Example: `  kenv git merge %O %A %B %P
+  git config merge.kenv.driver 'kenv git merge %O %A %B %P'
   echo 'secrets/* merge=kenv' >>.gitattributes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 3 && len(args) != 4 {

@@ -398,15 +398,7 @@ func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conf
 		Groups: groups, Threshold: m.threshold, Selector: m.selector, MACOnlyEncrypted: m.macOnly,
 		AllowUnencrypted: true, Theirs: m.theirs, Conflict: conflict, Now: now,
 	}
-	var names [][]string
-	for _, g := range groups {
-		var group []string
-		for _, k := range g {
-			group = append(group, k.Name())
-		}
-		names = append(names, group)
-	}
-	if m.ours.SharesKey(m.theirs) && m.within(m.names(m.theirs), names) {
+	if m.ours.SharesKey(m.theirs) && !slices.ContainsFunc(slices.Concat(m.theirs.Meta.Groups...), func(e keys.Entry) bool { return !m.ofAny(groups, e) }) {
 		p.Previous = m.ours
 	}
 	sealed, err := envelope.Seal(ctx, text, m.ours.Format, p)

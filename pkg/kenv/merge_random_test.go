@@ -5,14 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/kenvhq/kenv/pkg/envelope"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
@@ -303,41 +307,81 @@ func TestMergeHostile(t *testing.T) {
 	}
 }
 
-// A remote key that the config does not name is not called, whatever a file says.
+// A remote key that the config does not name is not called, whatever a file says, and
+// those that are called ask nobody.
 func TestMergeCallsNamedKeys(t *testing.T) {
 	m := newMergeTest(t, "secrets.yaml", "", "named")
-	called := ""
-	m.Keys[0].Remote = true
-	m.Keys[0].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
-		return calledKey{clearKey(e.Field("recipient")), &called}, nil
-	}
 	base := m.encrypt(mergeBase, kenv.EncryptOptions{Keys: []string{"other", "named"}})
-	called = ""
-	if out, err := m.mergeFiles(base, base, base); err == nil || called != "named named named " {
-		t.Errorf("called: %s (%v, %v)", called, out, err)
+	m.Keys[0].Remote = true
+	// merge returns which keys were called. Keys that lost against others may be at it
+	// still when it returns, so each time has its own list.
+	merge := func() (called *callList, err error) {
+		called = &callList{names: map[string]bool{}}
+		m.Keys[0].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
+			return calledKey{clearKey(e.Field("recipient")), called}, nil
+		}
+		_, err = m.mergeFiles(base, base, base)
+		return called, err
+	}
+	if called, err := merge(); err == nil || called.String() != "[named]" {
+		t.Errorf("called: %v (%v)", called, err)
 	}
 	m.rule("", "named", "other")
-	called = ""
-	m.clean(base, base, base, mergeBase)
-	if !strings.Contains(called, "other") && !strings.Contains(called, "named") {
-		t.Errorf("called: %s", called)
+	if called, err := merge(); err != nil || called.String() == "[]" || strings.Contains(called.String(), "aloud") {
+		t.Errorf("called: %v (%v)", called, err)
 	}
 	m.rule("", "third")
-	called = ""
-	if _, err := m.mergeFiles(base, base, base); err == nil || called != "" || !strings.Contains(err.Error(), "does not name") {
-		t.Errorf("called: %s (%v)", called, err)
+	if called, err := merge(); err == nil || called.String() != "[]" || !strings.Contains(err.Error(), "does not name") {
+		t.Errorf("called: %v (%v)", called, err)
 	}
+}
+
+// A key that could be had by asking is not had.
+func TestMergeAsksNobody(t *testing.T) {
+	m := newMergeTest(t, "secrets.yaml", "", "a")
+	base := m.encrypt(mergeBase, kenv.EncryptOptions{})
+	called := &callList{names: map[string]bool{}}
+	m.Keys[0].FromEntry = func(e keys.Entry) (keys.MasterKey, error) {
+		return askingKey{calledKey{clearKey(e.Field("recipient")), called}}, nil
+	}
+	var noKey *envelope.NoKeyError
+	if _, err := m.mergeFiles(base, base, base); !errors.As(err, &noKey) || called.String() != "[]" {
+		t.Errorf("called: %v (%v)", called, err)
+	}
+}
+
+// An askingKey unwraps only if it may ask somebody.
+type askingKey struct{ calledKey }
+
+func (k askingKey) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
+	if keys.IsQuiet(ctx) {
+		return nil, &keys.NotHereError{Asks: true}
+	}
+	return k.calledKey.Unwrap(ctx, e)
+}
+
+type callList struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (l *callList) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprint(slices.Sorted(maps.Keys(l.names)))
 }
 
 type calledKey struct {
 	clearKey
-	called *string
+	list *callList
 }
 
 func (k calledKey) Unwrap(ctx context.Context, e keys.Entry) ([]byte, error) {
-	*k.called += string(k.clearKey) + " "
+	k.list.mu.Lock()
+	k.list.names[string(k.clearKey)] = true
 	if !keys.IsQuiet(ctx) {
-		*k.called += "aloud "
+		k.list.names["aloud"] = true
 	}
+	k.list.mu.Unlock()
 	return k.clearKey.Unwrap(ctx, e)
 }

@@ -287,6 +287,7 @@ func TestMergeObjects(t *testing.T) {
 		{"a comma is missing", "a.json", members, changed(members, ",\n  \"b\": 2,\n  \"c\": 3", ""), members, "", ""},
 		{"in clear", "a.yaml", mergeBase, changed(mergeBase, "db:", "db_unencrypted:"), changed(mergeBase, "    port", "    pin: 1234\n    port"), `put "db_unencrypted.pin" in clear`, ""},
 		{"a comment in clear", "a.yaml", mergeBase, changed(mergeBase, "db:", "db_unencrypted:"), changed(mergeBase, "    port", "    # 1234\n    port"), `in clear`, ""},
+		{"in clear, where one side is one text", "b.yaml", twice + "n_unencrypted: n\n", "b: 0\n" + twice + "n_unencrypted: n\n", "a: 1\nx: 0\ny: 0\nz: 0\nn_unencrypted: n\n", `put "n_unencrypted" in clear`, ""},
 		{"in clear on one side", "a.yaml", mergeBase, changed(mergeBase, "db:", "db_unencrypted:"), changed(mergeBase, "u0", "u1"), "", ""},
 		{"nothing is left", "a.yaml", "a: 1\nb: 2\nc: 3\n", "b: 2\nc: 3\n", "a: 1\nb: 2\n", "", ""},
 	} {
