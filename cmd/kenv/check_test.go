@@ -4,14 +4,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/kenvhq/kenv/pkg/kenv"
+	_ "github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+	"github.com/xeipuuv/gojsonschema"
 )
 
 // fullReport has a problem of every kind, and a failure.
@@ -191,5 +198,47 @@ func TestCheckSARIF(t *testing.T) {
 	}
 	if empty := decoded(t, sarifLog(&kenv.CheckReport{}, false, root)); len(get(empty, "runs", 0, "results").([]any)) != 0 {
 		t.Error("results of nothing")
+	}
+}
+
+// TestCheckSARIFSchema: what --sarif prints is valid by the public schema of SARIF
+// 2.1.0, which stands as a constant in the source of a module.
+func TestCheckSARIFSchema(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(strings.TrimSpace(string(dir)), "schema.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ""
+	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING && len(lit.Value) > len(text) {
+			text, _ = strconv.Unquote(lit.Value)
+		}
+		return true
+	})
+	schema, err := gojsonschema.NewSchema(gojsonschema.NewStringLoader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := func(log any) []gojsonschema.ResultError {
+		t.Helper()
+		result, err := schema.Validate(gojsonschema.NewGoLoader(log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return result.Errors()
+	}
+	for name, r := range map[string]*kenv.CheckReport{"full": fullReport(), "empty": {}} {
+		if bad := valid(sarifLog(r, true, "/work tree")); len(bad) > 0 {
+			t.Errorf("%s: %v", name, bad)
+		}
+	}
+	for _, log := range []any{map[string]any{"version": "2.1.0"}, map[string]any{"version": "2.1.0", "runs": []any{}, "more": 1}} {
+		if len(valid(log)) == 0 {
+			t.Errorf("%v is valid: does this test see the schema?", log)
+		}
 	}
 }
