@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
@@ -27,12 +28,29 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"kenv":         func() { os.Exit(Main(context.Background(), os.Args[1:])) },
 		"age-stand-in": ageStandIn,
+		"linger":       linger,
 		// As if a link of that name had been called; the real sops is on the PATH, too.
 		"kenv-named-sops": func() {
 			os.Args[0] = "sops"
 			os.Exit(Main(context.Background(), os.Args[1:]))
 		},
 	})
+}
+
+// linger runs a command on a terminal, and ends some time after it: testscript closes
+// the terminal as soon as the command has ended, and loses what it has not read yet.
+func linger() {
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := cmd.Run()
+	time.Sleep(300 * time.Millisecond)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		panic(err)
+	}
 }
 
 // ageStandIn does age -a -r RECIPIENT FILE.
