@@ -193,7 +193,7 @@ func TestDo(t *testing.T) {
 	}
 
 	// Others wait for their turn, and no longer than they want.
-	d.patience = time.Minute
+	d = newDevice(keys.Env{})
 	hold := make(chan bool)
 	go do(ctx, d, func() (int, error) { hold <- true; <-hold; return 0, nil })
 	<-hold
@@ -208,6 +208,7 @@ func TestDo(t *testing.T) {
 	}
 
 	// A long queue is no module that does not answer.
+	d = newDevice(keys.Env{})
 	d.patience = 200 * time.Millisecond
 	var queue sync.WaitGroup
 	for range 10 {
