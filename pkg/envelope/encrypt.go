@@ -60,6 +60,24 @@ type Sealed struct {
 	// FreshKey says why the previous data key was not kept; empty when it was or
 	// when there was none.
 	FreshKey string
+
+	meta *Metadata
+}
+
+// Prove has the master keys at hand give the file's data key, asking nobody a
+// question. The error is a *NoKeyError if none of them is at hand, which is no fault of
+// the file.
+func (s *Sealed) Prove(ctx context.Context, table keys.Table) error {
+	mac, ok := parseToken(s.meta.MAC, true)
+	if !ok {
+		return &IntegrityError{Msg: "the mac is damaged"}
+	}
+	dataKey, wrong, err := unwrapDataKey(keys.Quiet(ctx), s.meta, table, nil, s.meta.opensMAC(mac))
+	clear(dataKey)
+	if wrong {
+		return errors.New("a master key wrapped the data key and gave back another")
+	}
+	return err
 }
 
 // Seal encrypts a plaintext. One that is what Previous holds, for the same master
@@ -165,7 +183,7 @@ func (s *sealing) prepare(src []byte) (p prepared) {
 // hold encrypts a plaintext on the first rung of the ladder that holds it.
 func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 	if prev := s.policy.Previous; s.reuse && s.policy.Conflict == nil && prev.unchanged(src, s.groups, s.need) {
-		return &Sealed{Data: bytes.Clone(prev.doc.Src)}, nil
+		return &Sealed{Data: bytes.Clone(prev.doc.Src), meta: prev.Meta}, nil
 	}
 	var why error
 	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
@@ -181,11 +199,12 @@ func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 		}
 		out, err := s.attempt(p.doc, p.notes)
 		p = prepared{} // large; the check needs none of it
+		var meta *Metadata
 		if err == nil {
-			err = s.check(out, src)
+			meta, err = s.check(out, src)
 		}
 		if err == nil {
-			return &Sealed{Data: out, Rung: r}, nil
+			return &Sealed{Data: out, Rung: r, meta: meta}, nil
 		}
 		if errors.Is(err, ErrNothingEncrypted) {
 			if r != doc.AsText || why == nil {
@@ -613,22 +632,23 @@ func (s *sealing) sealLayout(notes []doc.Note) ([]string, error) {
 // bytes.
 var errCheck = errors.New("does not decrypt to the same bytes")
 
-// check decrypts what was made, from its bytes and the data key alone.
-func (s *sealing) check(out, src []byte) error {
+// check decrypts what was made, from its bytes and the data key alone, and returns
+// the metadata that it found there.
+func (s *sealing) check(out, src []byte) (*Metadata, error) {
 	o, err := inspect(out, s.format, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !o.sealed {
-		return errCheck
+		return nil, errCheck
 	}
 	f, err := o.open(s.dataKey, OpenOptions{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer clear(f.plain)
 	if !bytes.Equal(f.plain, src) {
-		return errCheck
+		return nil, errCheck
 	}
-	return nil
+	return o.meta, nil
 }

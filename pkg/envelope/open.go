@@ -159,26 +159,6 @@ func (m *Metadata) opensMAC(mac token) func(dataKey []byte) bool {
 	}
 }
 
-// Prove opens a file that was just sealed with the master keys at hand, as far as
-// its data key, asking nobody a question. The error is a *NoKeyError if none of them
-// is at hand, which is no fault of the file.
-func Prove(ctx context.Context, src []byte, f doc.Format, table keys.Table) error {
-	o, err := inspect(src, f, false)
-	if err != nil {
-		return err
-	}
-	mac, ok := parseToken(o.meta.MAC, true)
-	if !ok {
-		return &IntegrityError{Msg: "the mac is damaged"}
-	}
-	dataKey, wrong, err := unwrapDataKey(keys.Quiet(ctx), o.meta, table, nil, o.meta.opensMAC(mac))
-	clear(dataKey)
-	if wrong {
-		return errors.New("a master key wrapped the data key and gave back another")
-	}
-	return err
-}
-
 // Inspect reads a file's metadata without opening it: nothing in it is verified.
 func Inspect(src []byte, f doc.Format) (*Metadata, error) {
 	o, err := inspect(src, f, false)

@@ -414,9 +414,8 @@ func (m *merging) seal(ctx context.Context, text []byte, conflict *envelope.Conf
 	default:
 		out.FreshKey = "the two sides have two data keys"
 	}
-	out.Unproven = envelope.Prove(ctx, out.Data, out.Format, m.Keys)
-	if out.Unproven != nil && !as[*envelope.NoKeyError](out.Unproven) {
-		return nil, fmt.Errorf("the merged file does not open: %w", out.Unproven)
+	if err := m.prove(ctx, sealed, out); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -70,11 +70,20 @@ func (s Setup) reseal(ctx context.Context, old *envelope.File, p envelope.Policy
 	}
 	out := encrypted(sealed, old.Format, p)
 	out.FirstSeal = !old.Sealed
-	out.Unproven = envelope.Prove(ctx, out.Data, old.Format, s.Keys)
-	if out.Unproven != nil && !as[*envelope.NoKeyError](out.Unproven) {
-		return nil, fmt.Errorf("the new file does not open: %w", out.Unproven)
+	if err := s.prove(ctx, sealed, out); err != nil {
+		return nil, err
 	}
 	return out, nil
+}
+
+// prove has a key at hand open a new file before it replaces another, or notes that
+// there is none.
+func (s Setup) prove(ctx context.Context, sealed *envelope.Sealed, out *Encrypted) error {
+	out.Unproven = sealed.Prove(ctx, s.Keys)
+	if out.Unproven != nil && !as[*envelope.NoKeyError](out.Unproven) {
+		return fmt.Errorf("the new file does not open: %w", out.Unproven)
+	}
+	return nil
 }
 
 // rotated returns the master keys of a file, some added and removed. Those that the
