@@ -35,7 +35,7 @@ func newDesk(t *testing.T) *desk {
 	}
 	d := &desk{t: t, dir: t.TempDir(), kenv: kenv}
 	if d.runtime, err = os.MkdirTemp("/dev/shm", "kenv-test-"); err != nil {
-		t.Skipf("there is no directory in memory: %v", err)
+		lack(t, "there is no directory in memory: %v", err)
 	}
 	t.Cleanup(func() { os.RemoveAll(d.runtime) })
 	tmp := filepath.Join(d.dir, "tmp")
@@ -251,7 +251,7 @@ func TestEditFullDisk(t *testing.T) {
 	d := newDesk(t)
 	small := t.TempDir()
 	if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("no small disk to be had: %v", err)
+		lack(t, "no small disk to be had: %v", err)
 	}
 	defer syscall.Unmount(small, syscall.MNT_DETACH)
 	for _, name := range []string{"secrets.yaml", ".kenv.yaml", ".config/kenv/age/keys.txt"} {

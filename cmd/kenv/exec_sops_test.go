@@ -23,13 +23,7 @@ type twin struct {
 }
 
 func newTwin(t *testing.T) *twin {
-	path, err := exec.LookPath("sops")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("sops is not installed")
-		}
-		t.Skip("sops is not installed")
-	}
+	needPrograms(t, "sops")
 	identity, recipient, err := age.Generate(false)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +32,7 @@ func newTwin(t *testing.T) *twin {
 	if err := os.WriteFile(filepath.Join(dir, "keys.txt"), identity, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &twin{t, path, dir, recipient}
+	return &twin{t, "sops", dir, recipient}
 }
 
 // encrypt has sops or kenv encrypt a text.

@@ -162,17 +162,11 @@ func TestFullDiskEncrypt(t *testing.T) {
 
 // An interrupt that comes while the file is being written comes after that.
 func TestInterruptWhileWriting(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("strace is not installed")
-		}
-		t.Skip("strace is not installed")
-	}
+	needPrograms(t, "strace")
 	v := newVictim(t, 1)
 	dir := t.TempDir()
 	v.place(t, dir)
-	cmd := exec.Command(strace, append([]string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
+	cmd := exec.Command("strace", append([]string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
 		"-e", "trace=fsync", "-e", "inject=fsync:signal=INT:delay_exit=300000:when=1", "--"}, v.args()...)...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME=/nonexistent")
 	code := exitCodeOf(t, cmd.Run())
@@ -188,13 +182,7 @@ func TestInterruptWhileWriting(t *testing.T) {
 // An interrupt in the middle of many files comes after those that are being written,
 // and leaves the others as they were.
 func TestInterruptManyFiles(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("strace is not installed")
-		}
-		t.Skip("strace is not installed")
-	}
+	needPrograms(t, "strace")
 	const n = 200
 	v := newVictim(t, 1)
 	dir := t.TempDir()
@@ -209,7 +197,7 @@ func TestInterruptManyFiles(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
 	args := append([]string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-e", "trace=fsync", "-e", "inject=fsync:delay_exit=20000",
 		"--", "sh", "-c", `echo $$ >` + pid + `; exec "$@"`, "sh", v.kenv, "encrypt", "-i", "--key", v.recipient}, names...)
-	cmd := exec.Command(strace, args...)
+	cmd := exec.Command("strace", args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "HOME=/nonexistent")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

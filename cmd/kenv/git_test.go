@@ -14,19 +14,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// needPrograms skips a test for want of a program, and fails it in CI.
-func needPrograms(t *testing.T, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatal(err)
-			}
-			t.Skipf("%s is not installed", name)
-		}
-	}
-}
-
 // hasCommand tells whether this kenv has a command.
 func hasCommand(path ...string) bool {
 	root := newRoot(&process{table: all.Table(keys.Env{})})

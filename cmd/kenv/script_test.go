@@ -37,6 +37,24 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// lack skips a test for want of something, and fails it in CI.
+func lack(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+func needPrograms(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if _, err := exec.LookPath(name); err != nil {
+			lack(t, "%s is not installed", name)
+		}
+	}
+}
+
 // linger runs a command on a terminal, and ends some time after it: testscript closes
 // the terminal as soon as the command has ended, and loses what it has not read yet.
 func linger() {

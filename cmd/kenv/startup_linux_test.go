@@ -12,10 +12,7 @@ import (
 // PKCS#11 module, starts no gpg and connects to nothing, though its other keys are
 // of those kinds and all of that is configured.
 func TestOnlyWhatIsNeeded(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed")
-	}
+	needPrograms(t, "strace")
 	d := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(d, name)
@@ -75,7 +72,7 @@ func TestOnlyWhatIsNeeded(t *testing.T) {
 		}
 		trace := filepath.Join(d, "trace")
 		inner := kenv(args...)
-		cmd := exec.Command(strace, append([]string{"-f", "-o", trace, "-e", "trace=openat,connect,execve,socket", inner.Path}, args...)...)
+		cmd := exec.Command("strace", append([]string{"-f", "-o", trace, "-e", "trace=openat,connect,execve,socket", inner.Path}, args...)...)
 		cmd.Dir, cmd.Env = d, env
 		out, err := cmd.Output()
 		if err != nil || !strings.Contains(string(out), wants) {
