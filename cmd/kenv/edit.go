@@ -140,8 +140,7 @@ func (e *editing) open(ctx context.Context) (err error) {
 	} else if err = e.read(e.p.ui); err == nil {
 		if e.old, err = e.setup.OpenForEdit(ctx, e.source); err == nil {
 			// What the rule has to say against it is said before the work.
-			_, err = e.setup.Resealed(e.old, e.name, e.old.Plaintext(), e.options.AcceptRecipients)
-			if err == nil {
+			if _, err = e.setup.CheckRecipients(e.old, e.name, e.options.AcceptRecipients); err == nil {
 				e.before, err = e.present()
 			}
 		}
@@ -289,6 +288,12 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// The errors for which sops has exit codes of their own.
+var (
+	errUnchanged = errors.New("nothing changed")
+	errEditor    = errors.New("the editor failed")
+)
 
 var errStopped = errors.New("stopped by a signal; nothing was changed")
 

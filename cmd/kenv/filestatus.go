@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/spf13/cobra"
 )
@@ -45,9 +43,3 @@ Exit codes: 0 done, whatever the answer, 1 the file cannot be read, 2 wrong usag
 	cmd.Flags().StringVar(&inputType, "input-type", "", "the `format` of the file: "+formatWords())
 	return cmd
 }
-
-// The errors for which sops has exit codes of their own.
-var (
-	errUnchanged = errors.New("nothing changed")
-	errEditor    = errors.New("the editor failed")
-)

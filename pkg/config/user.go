@@ -13,15 +13,15 @@ import (
 // configuration directory.
 const UserName = "config.yaml"
 
-// userSettings are what a user can set for one machine, by name, with what each
-// is for. A repository's config never has them: some say which code is loaded.
-var userSettings = map[string]string{
-	"pkcs11_module":    "path of the PKCS#11 module, the library of the HSM's maker",
-	"pkcs11_pin_file":  "file that holds the HSM's PIN",
-	"aws_roles":        "roles that files may ask to be taken on",
-	"aws_profile":      "AWS profile for keys that name none",
-	"gpg_exec":         "gpg program",
-	"decryption_order": "kinds of keys in the order in which they are tried",
+// userSettings are what a user can set for one machine. A repository's config never has
+// them: some say which code is loaded.
+var userSettings = [...]string{
+	"pkcs11_module",   // path of the PKCS#11 module, the library of the HSM's maker
+	"pkcs11_pin_file", // files that hold the HSM's PIN
+	"aws_roles",       // roles that files may ask to be taken on
+	"aws_profile",     // AWS profile for keys that name none
+	"gpg_exec",        // gpg program
+	"decryption_order",
 }
 
 // User reads a user's settings: a map of names to strings, or to lists of them,
@@ -43,7 +43,7 @@ func User(path string) (map[string]string, error) {
 	settings := map[string]string{}
 	if root != nil && p.err == nil {
 		known := fields{}
-		for name := range userSettings {
+		for _, name := range userSettings {
 			known[name] = func(n *yaml.Node) {
 				list := ""
 				p.texts(n, name, func(_ *yaml.Node, s string) {

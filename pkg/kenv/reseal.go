@@ -31,20 +31,9 @@ func (s Setup) Resealed(old *envelope.File, name string, plaintext []byte, accep
 	if line := doc.MarkedLine(plaintext); old.Unresolved() && line > 0 {
 		return nil, &ConflictError{line}
 	}
-	c, rule, _, err := s.rule(name)
-	if err != nil {
+	var err error
+	if out.Lost, err = s.CheckRecipients(old, name, accept); err != nil {
 		return nil, err
-	}
-	if rule != nil {
-		groups, err := s.ruleGroups(c, rule)
-		if err != nil && !errors.Is(err, keys.ErrUnsupported) {
-			return nil, err
-		}
-		lost, others := s.difference(old.Meta, groups, rule)
-		if len(others) > 0 && !accept {
-			return nil, &RecipientsError{Names: others, Config: c.Path, Line: rule.Line}
-		}
-		out.Lost = lost
 	}
 	sealed, err := old.Reseal(plaintext, time.Now())
 	if err != nil {
@@ -52,6 +41,25 @@ func (s Setup) Resealed(old *envelope.File, name string, plaintext []byte, accep
 	}
 	out.Data, out.Rung = sealed.Data, sealed.Rung
 	return out, nil
+}
+
+// CheckRecipients compares the master keys of an opened file with those that the rule
+// for it names. Others than those are a *RecipientsError, unless accept is set; lost are
+// the names of keys that the rule has and the file lacks.
+func (s Setup) CheckRecipients(f *envelope.File, name string, accept bool) (lost []string, err error) {
+	c, rule, _, err := s.rule(name)
+	if err != nil || rule == nil {
+		return nil, err
+	}
+	groups, err := s.ruleGroups(c, rule)
+	if err != nil && !errors.Is(err, keys.ErrUnsupported) {
+		return nil, err
+	}
+	lost, others := s.difference(f.Meta, groups, rule)
+	if len(others) > 0 && !accept {
+		return nil, &RecipientsError{Names: others, Config: c.Path, Line: rule.Line}
+	}
+	return lost, nil
 }
 
 // Rescue encrypts any text, as a binary file, for those who can read a file: what an
