@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kenvhq/kenv/pkg/config"
+	"github.com/kenvhq/kenv/pkg/git"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/age"
 	"github.com/kenvhq/kenv/pkg/run"
@@ -155,25 +154,16 @@ func (p *process) examineSettings(context.Context) []keys.Finding {
 // examineGit says whether this is a work tree, and whether its git knows kenv.
 func examineGit(ctx context.Context) []keys.Finding {
 	f := keys.Finding{What: "git", State: keys.Note}
-	git := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, "git", args...)
-		cmd.WaitDelay = time.Second
-		out, err := cmd.Output()
-		return strings.TrimSpace(string(out)), err
-	}
-	inside, err := git("rev-parse", "--is-inside-work-tree")
+	w, err := git.Here(ctx)
 	switch {
-	case errors.Is(err, exec.ErrNotFound):
+	case errors.Is(err, git.ErrMissing):
 		f.Detail = "not on the PATH"
 		return []keys.Finding{f}
-	case err != nil || inside != "true":
+	case err != nil:
 		f.Detail = "this directory is in no work tree"
 		return []keys.Finding{f}
 	}
-	has := func(name string) bool {
-		value, err := git("config", "--get", name)
-		return err == nil && value != ""
-	}
+	has := func(name string) bool { return w.Setting(ctx, name) != "" }
 	switch diff, merge := has("diff.kenv.textconv"), has("merge.kenv.driver"); {
 	case diff && merge:
 		f.State, f.Detail = keys.OK, "this work tree's diff and merge drivers are set up"

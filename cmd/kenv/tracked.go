@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"github.com/kenvhq/kenv/pkg/git"
 )
 
 var errTracked = errors.New("git tracks it, and plaintext would be written over it")
@@ -19,52 +17,61 @@ var errTracked = errors.New("git tracks it, and plaintext would be written over 
 // which plaintext is one commit away from everybody. Without git, or outside of its
 // work trees, nothing is tracked.
 func untracked(ctx context.Context, dir string, jobs []*job) error {
-	is, err := tracked(ctx, dir)
+	place, err := realPath(dir)
+	is := map[string]bool{}
+	if err == nil {
+		is, err = tracked(ctx, place)
+	}
 	if err != nil {
 		return hinted{fmt.Errorf("cannot tell whether git tracks files in %s: %w", dir, err), "to write plaintext there all the same: --force"}
 	}
 	for _, j := range jobs {
 		rel, err := filepath.Rel(dir, j.to)
-		if err == nil && is[filepath.ToSlash(rel)] {
+		if err == nil && is[filepath.Join(place, rel)] {
 			return hinted{&fileError{j.to, errTracked}, "choose another --output-dir, or insist with --force"}
 		}
 	}
 	return nil
 }
 
-// tracked returns the paths of the files that git tracks below dir, from there, with
-// slashes. The directory need not exist.
+// tracked returns the files that git tracks below a directory, which need not exist.
 func tracked(ctx context.Context, dir string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	here, below := filepath.Clean(dir), "."
-	for {
-		if _, err := os.Stat(here); !errors.Is(err, fs.ErrNotExist) || filepath.Dir(here) == here {
-			break
-		}
-		here, below = filepath.Dir(here), filepath.Join(filepath.Base(here), below)
+	here := dir
+	for !exists(here) && filepath.Dir(here) != here {
+		here = filepath.Dir(here)
 	}
-	below = filepath.ToSlash(below)
-	cmd := exec.CommandContext(ctx, "git", "--literal-pathspecs", "-c", "core.fsmonitor=false", "ls-files", "-z", "--", below)
-	cmd.Dir, cmd.Env = here, append(os.Environ(), "LC_ALL=C")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	said, _, _ := strings.Cut(strings.TrimSpace(stderr.String()), "\n")
-	switch {
-	case errors.Is(err, exec.ErrNotFound), strings.Contains(said, "not a git repository"), strings.Contains(said, "must be run in a work tree"):
+	w, err := git.Find(ctx, here)
+	if errors.Is(err, git.ErrNoWorkTree) {
 		return nil, nil
-	case err != nil && said != "":
-		return nil, errors.New(said)
-	case err != nil:
+	}
+	if err != nil {
 		return nil, err
 	}
-	list := map[string]bool{}
-	for name := range strings.SplitSeq(string(out), "\x00") {
-		if below != "." {
-			name = strings.TrimPrefix(name, below+"/")
-		}
-		list[name] = true
+	list, err := w.Tracked(ctx, dir)
+	is := make(map[string]bool, len(list))
+	for _, name := range list {
+		is[name] = true
 	}
-	return list, nil
+	return is, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// realPath returns a path absolute and, as far as it exists, without symbolic links.
+func realPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	here, below := abs, ""
+	for !exists(here) && filepath.Dir(here) != here {
+		here, below = filepath.Dir(here), filepath.Join(filepath.Base(here), below)
+	}
+	here, err = filepath.EvalSymlinks(here)
+	return filepath.Join(here, below), err
 }

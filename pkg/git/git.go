@@ -40,7 +40,7 @@ func Here(ctx context.Context) (*WorkTree, error) {
 func find(ctx context.Context, w *WorkTree) (*WorkTree, error) {
 	out, err := w.run(ctx, "rev-parse", "--show-toplevel")
 	if err != nil {
-		for _, sign := range []string{"not a git repository", "must be run in a work tree", errMissing.Error()} {
+		for _, sign := range []string{"not a git repository", "must be run in a work tree", ErrMissing.Error()} {
 			if strings.Contains(err.Error(), sign) {
 				return nil, fmt.Errorf("%w: %w", ErrNoWorkTree, err)
 			}
@@ -54,7 +54,17 @@ func find(ctx context.Context, w *WorkTree) (*WorkTree, error) {
 	return w, nil
 }
 
-var errMissing = errors.New("git is not on the PATH")
+// ErrMissing is wrapped, beside ErrNoWorkTree, where there is no git.
+var ErrMissing = errors.New("git is not on the PATH")
+
+// Setting returns what git's settings say under a name, "" for nothing.
+func (w *WorkTree) Setting(ctx context.Context, name string) string {
+	out, err := w.run(ctx, "config", "--get", name)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
 
 // deadline is how long one git command may take.
 const deadline = time.Minute
@@ -105,7 +115,7 @@ func environment(all []string, hook bool) []string {
 
 func failure(command, stderr string, err error) error {
 	if errors.Is(err, exec.ErrNotFound) {
-		return errMissing
+		return ErrMissing
 	}
 	first, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n")
 	if first == "" {

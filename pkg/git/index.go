@@ -74,11 +74,21 @@ func (w *WorkTree) add(list []Entry, mode, id, path string) []Entry {
 // links, that are in the index or that git would not ignore. Some may be gone from the
 // disk.
 func (w *WorkTree) Files(ctx context.Context, dir string) ([]string, error) {
+	return w.list(ctx, dir, "--cached", "--others", "--exclude-standard", "--deduplicate")
+}
+
+// Tracked returns those of the files below a directory, given as for Files, that are in
+// the index.
+func (w *WorkTree) Tracked(ctx context.Context, dir string) ([]string, error) {
+	return w.list(ctx, dir, "--cached", "--deduplicate")
+}
+
+func (w *WorkTree) list(ctx context.Context, dir string, which ...string) ([]string, error) {
 	rel, err := filepath.Rel(w.Root, dir)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z", "--"}
+	args := append(append([]string{"ls-files"}, which...), "-z", "--")
 	if rel != "." {
 		args = append(args, ":(top,literal)"+filepath.ToSlash(rel))
 	}

@@ -20,12 +20,9 @@ func (s Setup) Open(ctx context.Context, src Source) (*envelope.File, error) {
 // OpenUnverified opens a file without looking at its mac and seal: see
 // envelope.OpenUnverified.
 func (s Setup) OpenUnverified(ctx context.Context, src Source) (*envelope.File, error) {
-	format := src.Format
-	if format == nil {
-		format = encryptedFormat(src.Name, src.Data)
-	}
-	if format == nil {
-		return nil, ErrNotEncrypted
+	format, err := src.encrypted()
+	if err != nil {
+		return nil, err
 	}
 	f, err := envelope.OpenUnverified(s.named(ctx, src.Name), src.Data, format, s.Keys, envelope.OpenOptions{Order: s.Order})
 	if errors.Is(err, doc.ErrNoMetadata) {
@@ -45,15 +42,9 @@ func (s Setup) open(ctx context.Context, src Source, o envelope.OpenOptions) (*e
 }
 
 func (s Setup) openAny(ctx context.Context, src Source, o envelope.OpenOptions) (*envelope.File, error) {
-	format := src.Format
-	if format == nil {
-		format = encryptedFormat(src.Name, src.Data)
-	}
-	if len(src.Data) == 0 {
-		return nil, doc.ErrEmpty
-	}
-	if format == nil {
-		return nil, ErrNotEncrypted
+	format, err := src.encrypted()
+	if err != nil {
+		return nil, err
 	}
 	ctx, o.Order = s.named(ctx, src.Name), s.Order
 	f, err := envelope.Open(ctx, src.Data, format, s.Keys, o)

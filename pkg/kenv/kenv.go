@@ -64,6 +64,21 @@ type Source struct {
 	Format doc.Format // nil: chosen by name and content
 }
 
+// encrypted returns the format of an encrypted file.
+func (src Source) encrypted() (doc.Format, error) {
+	format := src.Format
+	if format == nil {
+		format = encryptedFormat(src.Name, src.Data)
+	}
+	switch {
+	case len(src.Data) == 0:
+		return nil, doc.ErrEmpty
+	case format == nil:
+		return nil, ErrNotEncrypted
+	}
+	return format, nil
+}
+
 // ErrNotEncrypted is wrapped by the error of opening a file that is not encrypted.
 var ErrNotEncrypted = errors.New("not encrypted: it has no sops metadata")
 

@@ -75,15 +75,9 @@ func (s Setup) IsEncrypted(src Source) (bool, error) {
 
 // inspect reads the metadata of an encrypted file.
 func (s Setup) inspect(src Source) (*envelope.Metadata, error) {
-	format := src.Format
-	if format == nil {
-		format = encryptedFormat(src.Name, src.Data)
-	}
-	if len(src.Data) == 0 {
-		return nil, doc.ErrEmpty
-	}
-	if format == nil {
-		return nil, ErrNotEncrypted
+	format, err := src.encrypted()
+	if err != nil {
+		return nil, err
 	}
 	m, err := envelope.Inspect(src.Data, format)
 	switch {
