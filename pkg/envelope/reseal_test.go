@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -132,5 +133,27 @@ func TestCutEnd(t *testing.T) {
 	}
 	if refused == 0 {
 		t.Error("none is refused: does this test still see what it is about?")
+	}
+}
+
+// TestUnverifiedIsNoSource: what was opened without its checks can be looked at, and not
+// sealed again: that would bless whatever somebody did to it.
+func TestUnverifiedIsNoSource(t *testing.T) {
+	sealed, err := Seal(t.Context(), []byte("a: b\nc_unencrypted: 1\n"), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.Replace(sealed.Data, []byte("c_unencrypted: 1"), []byte("c_unencrypted: 2"), 1)
+	f, err := OpenUnverified(t.Context(), changed, doc.YAML{}, clearTable, OpenOptions{ForReuse: true})
+	if err != nil || string(f.Plaintext()) != "a: b\nc_unencrypted: 2\n" {
+		t.Fatalf("%q, %v", f.Plaintext(), err)
+	}
+	if out, err := f.Reseal(f.Plaintext(), time.Unix(1700000002, 0)); !errors.Is(err, errUnverified) || out != nil {
+		t.Errorf("Reseal: %v", err)
+	}
+	p := testPolicy
+	p.Previous = f
+	if out, err := Seal(t.Context(), f.Plaintext(), doc.YAML{}, p); !errors.Is(err, errUnverified) || out != nil {
+		t.Errorf("Seal: %v", err)
 	}
 }
