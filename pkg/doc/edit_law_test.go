@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -47,12 +49,25 @@ func eachText(t *testing.T, format Format, f func(path string, text *Text)) {
 // tally counts what was tried and what was refused.
 type tally struct{ tried, refused int }
 
+func (c *tally) add(d tally) {
+	c.tried += d.tried
+	c.refused += d.refused
+}
+
 func (c *tally) check(t *testing.T, what string, most float64) {
 	t.Helper()
 	t.Logf("%s: %d of %d refused", what, c.refused, c.tried)
 	if float64(c.refused) > most*float64(c.tried) {
 		t.Errorf("%s: too many are refused", what)
 	}
+}
+
+// uneditable are the files of our own with a place that cannot be edited alone: an
+// anchor that is needed elsewhere, a backslash at the end, or a form whose lines
+// mean something to the others.
+var uneditable = []string{
+	"alias-key.yaml", "anchor-before-tag.yaml", "anchors.yaml", "document-start.yaml", "flow-in-block.yaml", "nel.yaml",
+	"no-newline-crlf.ini", "numbered.ini", "python.ini",
 }
 
 // pick returns up to n numbers below size, spread over it.
@@ -68,13 +83,32 @@ func pick(size, n int) (list []int) {
 func TestEditLaw(t *testing.T) {
 	few := 6
 	if testing.Short() {
-		few = 2
+		few = 3
 	}
 	values := map[string]string{"string": `"changed # it"`, "int": `123456789012345678901234567890`, "map": `{"k": {"l": [1, "two"]}}`, "empty": `[]`}
 	for _, f := range []Format{YAML{}, JSON{}, Dotenv{}, INI{}} {
 		t.Run(f.Name(), func(t *testing.T) {
-			var set, insert, remove tally
+			// Of others' files a few edits may be refused; of our own, which are odd
+			// on purpose, those that are known.
+			var sets, inserts, removes tally
 			eachText(t, f, func(path string, text *Text) {
+				var set, insert, remove tally
+				defer func() {
+					if strings.HasPrefix(path, sharedCorpus) {
+						sets.add(set)
+						inserts.add(insert)
+						removes.add(remove)
+						return
+					}
+					known := slices.Contains(uneditable, filepath.Base(path))
+					refused := set.refused + insert.refused + remove.refused
+					if refused > 0 && !known {
+						t.Errorf("%s: %d edits are refused", path, refused)
+					}
+					if refused == 0 && known && !testing.Short() {
+						t.Errorf("%s: no edit is refused", path)
+					}
+				}()
 				var leaves, maps, all []*Node
 				text.nodes(func(n *Node) {
 					if n.Kind == Comment || text.lineage(n) == nil {
@@ -196,9 +230,9 @@ func TestEditLaw(t *testing.T) {
 					within(out, "remove", n)
 				}
 			})
-			set.check(t, "set", 0.02)
-			insert.check(t, "insert", 0.02)
-			remove.check(t, "remove", 0.02)
+			sets.check(t, "set", 0.02)
+			inserts.check(t, "insert", 0.02)
+			removes.check(t, "remove", 0.02)
 		})
 	}
 }
