@@ -3,14 +3,20 @@
 package run
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 const haveFIFOs = true
+
+// lateness is how long a process may take between looking a path up and opening it.
+const lateness = 10 * time.Second
 
 // serve makes a FIFO, and hands the text to all who open it until stop is called.
 func (f File) serve(path string) (stop func(), err error) {
@@ -28,6 +34,7 @@ type fifo struct {
 
 	mu      sync.Mutex
 	stopped bool
+	served  int
 	to      *os.File // whoever reads now
 }
 
@@ -41,25 +48,51 @@ func (q *fifo) make(path string) error {
 func (q *fifo) serve() {
 	for {
 		to, err := os.OpenFile(q.path, os.O_WRONLY, 0) // waits for a reader
-		if err != nil || !q.next(to) {
+		if err != nil {
+			return
+		}
+		old, ok := q.next(to)
+		if !ok {
 			return
 		}
 		to.Write(q.Text) // the reader may not want all of it
 		to.Close()
+		go end(old)
 	}
 }
 
-// next puts a new FIFO in the place of the one that somebody has just opened. If the two
-// were one, that reader would never see the end once another comes.
-func (q *fifo) next(to *os.File) bool {
+// next puts a new FIFO in the place of the one that somebody has just opened, and
+// returns where that one is now. If the two were one, that reader would never see the
+// end once another comes.
+func (q *fifo) next(to *os.File) (old string, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.stopped || q.make(q.path+".next") != nil || os.Rename(q.path+".next", q.path) != nil {
+	q.served++
+	next, old := q.path+".next", fmt.Sprintf("%s.%d", q.path, q.served)
+	if q.stopped || q.make(next) != nil || os.Link(q.path, old) != nil || os.Rename(next, q.path) != nil {
 		to.Close()
-		return false
+		return "", false
 	}
 	q.to = to
-	return true
+	return old, true
+}
+
+// end shows the end to those who looked the path up before next, and open what it was
+// after its reader had the text: they would wait for ever. They cannot have the text,
+// since who shares a FIFO with whom is not to be seen, and the first reader could get
+// it twice.
+func end(path string) {
+	defer os.Remove(path)
+	wait := time.Millisecond
+	for last := time.Now().Add(lateness); time.Now().Before(last); wait = min(2*wait, 100*time.Millisecond) {
+		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		} else if !errors.Is(err, syscall.ENXIO) { // ENXIO: nobody has it open
+			return
+		}
+		time.Sleep(wait)
+	}
 }
 
 func (q *fifo) stop() {

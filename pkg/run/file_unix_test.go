@@ -33,6 +33,7 @@ func TestFile(t *testing.T) {
 		"FIFO":                     {"fifo", `cat "$F"; exit 3`, 3, secret + "\n"},
 		"FIFO, several times":      {"fifo", `cat "$F"; cat "$F" "$F"; head -c 3 "$F"`, 0, strings.Repeat(secret+"\n", 3) + "hun"},
 		"FIFO, its kind":           {"fifo", `test -p "$F" && ls -ld "$F" "$(dirname "$F")" | cut -c1-10`, 0, "drwx------\nprw-------\n"},
+		"FIFO, opened late":        {"fifo", `ln "$F" "$F.late"; cat "$F"; cat "$F.late"; echo end`, 0, secret + "\nend\n"},
 		"FIFO, nobody reads":       {"fifo", `exit 4`, 4, ""},
 		"FIFO, opened and closed":  {"fifo", `: <"$F"; cat "$F"`, 0, secret + "\n"},
 		"FIFO, removed":            {"fifo", `rm "$F"`, 0, ""},
