@@ -77,6 +77,23 @@ type Node struct {
 	anchor   string // the value's anchor
 }
 
+// A slab makes many nodes with few allocations.
+type slab struct {
+	free []Node
+	size int
+}
+
+func (s *slab) new(n Node) *Node {
+	if len(s.free) == 0 {
+		s.size = min(max(16, 2*s.size), 1024)
+		s.free = make([]Node, s.size)
+	}
+	out := &s.free[0]
+	s.free = s.free[1:]
+	*out = n
+	return out
+}
+
 // A Span is a range of bytes, Start included, End not.
 type Span struct{ Start, End int }
 
@@ -118,7 +135,10 @@ type Edit struct {
 // Apply returns src with the edits made. They may come in any order and must not
 // overlap; of several for one empty or equal span the first given comes first.
 func Apply(src []byte, edits []Edit) []byte {
-	slices.SortStableFunc(edits, func(a, b Edit) int { return cmp.Compare(a.Start, b.Start) })
+	byStart := func(a, b Edit) int { return cmp.Compare(a.Start, b.Start) }
+	if !slices.IsSortedFunc(edits, byStart) {
+		slices.SortStableFunc(edits, byStart)
+	}
 	size := len(src)
 	for _, e := range edits {
 		size += len(e.Text) - (e.End - e.Start)

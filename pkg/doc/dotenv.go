@@ -103,17 +103,19 @@ func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
 // envNodes builds the tree of lines that sops can read.
 func envNodes(src []byte, lines []envLine) *Node {
 	root := &Node{Kind: Map, Items: make([]*Node, 0, len(lines))}
+	text := string(src) // keys and values are parts of it
+	made := slab{free: make([]Node, len(lines))}
 	for _, l := range lines {
 		switch {
 		case l.Start == l.End:
 		case l.eq >= 0:
-			root.Items = append(root.Items, &Node{
+			root.Items = append(root.Items, made.new(Node{
 				Kind: Scalar,
-				Key:  string(src[l.Start:l.eq]),
-				Text: envText(string(src[l.eq+1 : l.End])),
+				Key:  text[l.Start:l.eq],
+				Text: envText(text[l.eq+1 : l.End]),
 				Span: Span{l.eq + 1, l.End},
 				key:  Span{l.Start, l.eq},
-			})
+			}))
 		default:
 			at := Span{l.Start + 1, l.End}
 			root.Items = append(root.Items, commentNode(src, at, 0))
@@ -140,22 +142,21 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if bom {
 		notes = append(notes, Note{Kind: NoteBOM})
 	}
-	comments, seen := 0, map[string]int{}
+	seen := envPlaces(body, lines)
+	comments := 0
 	for _, l := range lines {
 		switch {
 		case l.Start == l.End:
 		case l.eq >= 0:
-			key, value := string(body[l.Start:l.eq]), string(body[l.eq+1:l.End])
-			if strings.HasPrefix(key, dotenvMeta) {
+			if bytes.HasPrefix(body[l.Start:l.eq], []byte(dotenvMeta)) {
 				line, _ := lineCol(body, l.Start)
 				return nil, nil, fmt.Errorf("line %d: %w: keys that start with %q are where the metadata goes", line, ErrReserved, dotenvMeta)
 			}
-			path := "0\x00." + key
-			if strings.Contains(value, "\n") {
-				edits = append(edits, Edit{Span{l.eq + 1, l.End}, strings.ReplaceAll(value, "\n", `\n`)})
-				notes = append(notes, Note{NoteValue, path, seen[path], value})
+			place := seen(l)
+			if value := body[l.eq+1 : l.End]; bytes.IndexByte(value, '\n') >= 0 {
+				edits = append(edits, Edit{Span{l.eq + 1, l.End}, strings.ReplaceAll(string(value), "\n", `\n`)})
+				notes = append(notes, Note{NoteValue, place.Path, place.N, string(value)})
 			}
-			seen[path]++
 		default:
 			if !l.comment {
 				edits = append(edits, Edit{Span{l.Start, l.Start}, "#"})
@@ -172,6 +173,23 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 		return nil, nil, ErrRung
 	}
 	return d, notes, err
+}
+
+// envPlaces returns a function that is to be called with each KEY=VALUE in turn, and
+// says which place it has. Places matter only where some value spans lines, which is
+// rare: without one, it says nothing.
+func envPlaces(body []byte, lines []envLine) func(envLine) Place {
+	if !slices.ContainsFunc(lines, func(l envLine) bool {
+		return l.eq >= 0 && bytes.IndexByte(body[l.eq:l.End], '\n') >= 0
+	}) {
+		return func(envLine) Place { return Place{} }
+	}
+	times := map[string]int{}
+	return func(l envLine) Place {
+		path := "0\x00." + string(body[l.Start:l.eq])
+		times[path]++
+		return Place{path, times[path] - 1}
+	}
 }
 
 func (Dotenv) shape(body []byte) (*Document, error) {

@@ -28,6 +28,7 @@ type jsonText struct {
 	lone bool // the last string had a lone surrogate
 
 	anyLone bool // some string had
+	made    slab
 }
 
 func (p *jsonText) fail(msg string) error {
@@ -71,7 +72,7 @@ func (p *jsonText) value(depth int) (*Node, error) {
 	if p.i >= len(p.src) {
 		return nil, p.fail("ends in the middle of a value")
 	}
-	n := &Node{start: p.i, Span: Span{p.i, 0}}
+	n := p.made.new(Node{start: p.i, Span: Span{p.i, 0}})
 	var err error
 	switch c := p.src[p.i]; {
 	case c == '{':

@@ -25,6 +25,7 @@ type yamlText struct {
 
 	docs   []*yaml.Node
 	opaque []Span // scalars and aliases: no comment starts in there
+	made   slab
 
 	// cursor of offset
 	curLine, curCol, curOff int
@@ -301,6 +302,9 @@ func (y *yamlText) properties(i int, n *yaml.Node, flow bool) (content, end int)
 // plainEnd returns where a plain scalar ends that starts at i. Only the bytes
 // that are not white space are compared, so folding does not matter.
 func (y *yamlText) plainEnd(i int, value string) (int, error) {
+	if i > len(y.src) {
+		return 0, errNotLocated
+	}
 	if rest := y.src[i:]; len(value) <= len(rest) && string(rest[:len(value)]) == value {
 		return i + len(value), nil
 	}
@@ -334,6 +338,9 @@ func (y *yamlText) plainEnd(i int, value string) (int, error) {
 }
 
 func (y *yamlText) quotedEnd(i int, quote byte) (int, error) {
+	if i >= len(y.src) || y.src[i] != quote {
+		return 0, errNotLocated
+	}
 	for j := i + 1; j < len(y.src); j++ {
 		switch {
 		case y.src[j] == '\\' && quote == '"':

@@ -114,7 +114,7 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &Node{Kind: Map, start: start, anchor: n.Anchor, indent: parent}
+	out := y.made.new(Node{Kind: Map, start: start, anchor: n.Anchor, indent: parent})
 	if n.Kind == yaml.SequenceNode {
 		out.Kind = List
 	}
@@ -126,16 +126,15 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 		return nil, err
 	}
 	isFlow := flow || n.Style&yaml.FlowStyle != 0
-	bracket := byte(0)
+	closing := byte(0) // a pair in a list needs no braces of its own
 	if isFlow {
 		out.style |= inFlow
-		open := byte('{')
-		if n.Kind == yaml.SequenceNode {
-			open = '['
+		brackets := "{}"
+		if out.Kind == List {
+			brackets = "[]"
 		}
-		// A pair in a list needs no braces of its own.
-		if at < len(y.src) && y.src[at] == open {
-			bracket = open
+		if at < len(y.src) && y.src[at] == brackets[0] {
+			closing = brackets[1]
 		}
 	}
 	// A block collection's indent is the column of its first key or dash.
@@ -145,60 +144,25 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 		indent = utf8.RuneCount(y.src[y.lines[y.lineOf(at)]:at])
 	}
 	end = at
-	if bracket != 0 {
+	if closing != 0 {
 		end++
 	}
-	addComments := func(text string, in style) { out.Items = y.addComments(out.Items, text, in) }
-	if n.Kind == yaml.SequenceNode {
-		for _, c := range n.Content {
-			addComments(c.HeadComment, inList)
-			addComments(c.LineComment, inList)
-			item, err := y.build(c, isFlow, indent)
-			if err != nil {
-				return nil, err
-			}
-			item.style |= inList
-			out.Items = append(out.Items, item)
-			addComments(c.FootComment, inList)
-			end = max(end, item.Span.End)
-		}
+	if out.Kind == List {
+		err = y.elements(out, n, isFlow, indent)
 	} else {
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			addComments(key.HeadComment, 0)
-			addComments(key.LineComment, 0)
-			leaf := value.Kind == yaml.ScalarNode || value.Kind == yaml.AliasNode
-			if leaf {
-				addComments(value.HeadComment, 0)
-				addComments(value.LineComment, 0)
-			}
-			item, err := y.pair(key, value, isFlow, indent, root)
-			if err != nil {
-				return nil, err
-			}
-			if item != nil {
-				if !leaf && y.comments && value.HeadComment+value.LineComment+value.FootComment != "" {
-					// The comments of a map or list are the first and last in it.
-					in := style(0)
-					if value.Kind == yaml.SequenceNode {
-						in = inList
-					}
-					before := y.addComments(nil, value.HeadComment, in)
-					before = y.addComments(before, value.LineComment, in)
-					item.Items = y.addComments(append(before, item.Items...), value.FootComment, in)
-				}
-				out.Items = append(out.Items, item)
-				end = max(end, item.Span.End, item.key.End)
-			}
-			if leaf {
-				addComments(value.FootComment, 0)
-			}
-			addComments(key.FootComment, 0)
+		err = y.pairs(out, n, isFlow, indent, root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, item := range out.Items {
+		if item.Kind != Comment {
+			end = max(end, item.Span.End, item.key.End)
 		}
 	}
-	if bracket != 0 {
+	if closing != 0 {
 		// What is left before the closing bracket is separators and comments.
-		for end < len(y.src) && y.src[end] != bracket+2 {
+		for end < len(y.src) && y.src[end] != closing {
 			if y.src[end] == '#' {
 				end = y.skipSpace(end)
 				continue
@@ -211,6 +175,63 @@ func (y *yamlText) collection(n *yaml.Node, flow bool, parent int, root bool) (*
 	return out, nil
 }
 
+// elements builds the items of a list.
+func (y *yamlText) elements(out *Node, n *yaml.Node, flow bool, indent int) error {
+	out.Items = make([]*Node, 0, len(n.Content))
+	for _, c := range n.Content {
+		out.Items = y.addComments(out.Items, c.HeadComment, inList)
+		out.Items = y.addComments(out.Items, c.LineComment, inList)
+		item, err := y.build(c, flow, indent)
+		if err != nil {
+			return err
+		}
+		item.style |= inList
+		out.Items = append(out.Items, item)
+		out.Items = y.addComments(out.Items, c.FootComment, inList)
+	}
+	return nil
+}
+
+// pairs builds the items of a map.
+func (y *yamlText) pairs(out *Node, n *yaml.Node, flow bool, indent int, root bool) error {
+	out.Items = make([]*Node, 0, len(n.Content)/2)
+	addComments := func(texts ...string) {
+		for _, text := range texts {
+			out.Items = y.addComments(out.Items, text, 0)
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		addComments(key.HeadComment, key.LineComment)
+		leaf := value.Kind == yaml.ScalarNode || value.Kind == yaml.AliasNode
+		if leaf {
+			addComments(value.HeadComment, value.LineComment)
+		}
+		item, err := y.pair(key, value, flow, indent, root)
+		if err != nil {
+			return err
+		}
+		if item != nil {
+			if !leaf && y.comments && value.HeadComment+value.LineComment+value.FootComment != "" {
+				// The comments of a map or list are the first and last in it.
+				in := style(0)
+				if value.Kind == yaml.SequenceNode {
+					in = inList
+				}
+				before := y.addComments(nil, value.HeadComment, in)
+				before = y.addComments(before, value.LineComment, in)
+				item.Items = y.addComments(append(before, item.Items...), value.FootComment, in)
+			}
+			out.Items = append(out.Items, item)
+		}
+		if leaf {
+			addComments(value.FootComment)
+		}
+		addComments(key.FootComment)
+	}
+	return nil
+}
+
 // addComments appends a comment for each line of a text that the parser gives.
 func (y *yamlText) addComments(to []*Node, text string, in style) []*Node {
 	if !y.comments || text == "" {
@@ -218,7 +239,7 @@ func (y *yamlText) addComments(to []*Node, text string, in style) []*Node {
 	}
 	for line := range strings.SplitSeq(text, "\n") {
 		if line != "" {
-			to = append(to, &Node{Kind: Comment, Text: line[1:], style: isComment | in})
+			to = append(to, y.made.new(Node{Kind: Comment, Text: line[1:], style: isComment | in}))
 		}
 	}
 	return to
@@ -298,7 +319,10 @@ func (y *yamlText) keySpan(key *yaml.Node, flow bool, indent int) (Span, style, 
 	}
 	switch key.Kind {
 	case yaml.ScalarNode:
-		n, err := y.scalar(key, flow, indent)
+		n, err := y.readScalar(key, flow, indent)
+		if err == nil && key.Style&yaml.TaggedStyle != 0 {
+			_, _, err = yamlValue(key)
+		}
 		if err != nil {
 			return Span{}, 0, "", err
 		}
@@ -355,7 +379,7 @@ func (y *yamlText) aliasNode(n *yaml.Node, flow bool, parent int) (*Node, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &Node{style: isAlias, start: start, Span: Span{start, start + 1 + len(n.Value)}, indent: parent}
+	out := y.made.new(Node{style: isAlias, start: start, Span: Span{start, start + 1 + len(n.Value)}, indent: parent})
 	if flow {
 		out.style |= inFlow
 	}
@@ -381,7 +405,7 @@ func (y *yamlText) expand(n *yaml.Node) (*Node, error) {
 			return nil, ErrRung
 		}
 	}
-	out := &Node{virtual: true}
+	out := y.made.new(Node{virtual: true})
 	switch n.Kind {
 	case yaml.AliasNode:
 		y.within[n] = true
@@ -455,18 +479,28 @@ func scalarTag(tag string) bool {
 	return false
 }
 
+// scalar builds the node of a value.
 func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
+	out, err := y.readScalar(n, flow, parent)
+	if err != nil {
+		return nil, err
+	}
+	if out.Type, out.Text, err = yamlValue(n); err != nil {
+		return nil, err
+	}
+	return y.made.new(out), nil
+}
+
+// readScalar locates a value or a key. It does not look at what it says.
+func (y *yamlText) readScalar(n *yaml.Node, flow bool, parent int) (out Node, err error) {
 	start, err := y.offset(n.Line, n.Column)
 	if n.Value == "" && n.Line > len(y.lines) {
 		start, err = len(y.src), nil // an omitted value at the very end
 	}
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	out := &Node{Kind: Scalar, start: start, anchor: n.Anchor, indent: parent}
-	if out.Type, out.Text, err = yamlValue(n); err != nil {
-		return nil, err
-	}
+	out = Node{Kind: Scalar, start: start, anchor: n.Anchor, indent: parent}
 	if flow {
 		out.style |= inFlow
 	}
@@ -475,7 +509,7 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 		content, end := y.properties(start, n, flow)
 		at = content
 		if out.Mark, err = y.mark(n, start, end); err != nil {
-			return nil, err
+			return out, err
 		}
 		if n.Style&yaml.TaggedStyle != 0 {
 			y.special = true
@@ -492,59 +526,42 @@ func (y *yamlText) scalar(n *yaml.Node, flow bool, parent int) (*Node, error) {
 			return out, nil
 		}
 	}
-	if at > len(y.src) {
-		return nil, errNotLocated
-	}
+	return out, y.content(&out, n, at, parent)
+}
+
+// content locates the text of a scalar that starts at an offset, behind its tag and
+// anchor.
+func (y *yamlText) content(out *Node, n *yaml.Node, at, parent int) (err error) {
+	end := 0
 	switch {
 	case n.Style&yaml.DoubleQuotedStyle != 0:
 		out.style |= double
-		if at >= len(y.src) || y.src[at] != '"' {
-			return nil, errNotLocated
-		}
-		end, err := y.quotedEnd(at, '"')
-		if err != nil {
-			return nil, err
-		}
-		out.Span = Span{at, end}
+		end, err = y.quotedEnd(at, '"')
 	case n.Style&yaml.SingleQuotedStyle != 0:
 		out.style |= single
-		if at >= len(y.src) || y.src[at] != '\'' {
-			return nil, errNotLocated
-		}
-		end, err := y.quotedEnd(at, '\'')
-		if err != nil {
-			return nil, err
-		}
-		out.Span = Span{at, end}
+		end, err = y.quotedEnd(at, '\'')
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
+		if at >= len(y.src) || y.src[at] != '|' && y.src[at] != '>' {
+			return errNotLocated
+		}
 		out.style |= literal
 		if n.Style&yaml.FoldedStyle != 0 {
 			out.style = out.style&^styleMask | folded
 		}
-		if at >= len(y.src) || y.src[at] != '|' && y.src[at] != '>' {
-			return nil, errNotLocated
-		}
 		out.Span, out.indent, out.explicit = y.blockContent(at, parent)
 		out.trailing = len(n.Value) - len(strings.TrimRight(n.Value, "\n"))
 		out.header = at
-		y.opaque = append(y.opaque, Span{start, at + 1}, out.Span)
-		return out, nil
+		y.opaque = append(y.opaque, Span{out.start, at + 1}, out.Span)
+		return nil
 	default:
-		end, err := y.plainEnd(at, n.Value)
-		if err != nil {
-			return nil, err
-		}
-		out.Span = Span{at, end}
 		if n.Value == "" {
 			out.style |= bare
 		}
+		end, err = y.plainEnd(at, n.Value)
 	}
-	if start < at {
-		y.opaque = append(y.opaque, Span{start, out.Span.End})
-	} else {
-		y.opaque = append(y.opaque, out.Span)
-	}
-	return out, nil
+	out.Span = Span{at, end}
+	y.opaque = append(y.opaque, Span{out.start, end})
+	return err
 }
 
 // yamlValue gives a scalar's type and text as sops would write them into a token.

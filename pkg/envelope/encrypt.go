@@ -3,7 +3,6 @@ package envelope
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -233,121 +232,6 @@ type sealing struct {
 	need     int       // how many of the groups, as the metadata says it
 	reuse    bool      // of the previous file's ciphertext
 	keep     *Metadata // what it says and sops does not know stays
-}
-
-// attempt encrypts one form of the file.
-func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
-	box, err := newValueCipher(s.dataKey)
-	if err != nil {
-		return nil, err
-	}
-	defer box.wipe()
-	var old stock
-	if s.reuse {
-		if old, err = s.takeStock(d); err != nil {
-			return nil, err
-		}
-	}
-	var scratch []byte
-	tokenFor := func(tag, text, aad string) string {
-		if t, ok := old.take(tokenKey{aad, tag, text}); ok {
-			return t
-		}
-		scratch = box.appendToken(scratch[:0], tag, text, aad)
-		return string(scratch)
-	}
-
-	var edits []doc.Edit
-	var at map[*doc.Node]doc.Place
-	remember := func(n *doc.Node, kind byte, text string) {
-		if at == nil {
-			at = d.Index()
-		}
-		notes = append(notes, doc.Note{Kind: kind, Path: at[n].Path, N: at[n].N, Text: text})
-	}
-	sum := newContentMAC(s.policy.MACOnlyEncrypted)
-	leaves, selected := 0, 0
-	for _, root := range d.Roots {
-		err := s.selector.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
-			n.Encrypted = encrypted
-			if n.Kind == doc.Comment {
-				if !encrypted {
-					return nil
-				}
-				if n.IsEmptyListComment() {
-					// sops cannot encrypt it and would make it a list element.
-					remember(n, doc.NoteComment, "")
-					n.Text = " "
-				}
-				if n.Text == "" {
-					return nil
-				}
-				t := tokenFor(tagComment, n.Text, aad)
-				if s.policy.Selector.UnencryptedCommentRegex != "" && s.selector.marks(t) {
-					return fmt.Errorf("unencrypted_comment_regex matches encrypted comments")
-				}
-				edits = append(edits, s.format.Token(d, n, t))
-				return nil
-			}
-			if n.Type == doc.Null {
-				return nil
-			}
-			leaves++
-			if !n.Hidden {
-				sum.add(n.Text, encrypted)
-			}
-			if !encrypted {
-				return nil
-			}
-			selected++
-			if n.Text == "" {
-				return nil
-			}
-			if n != d.Whole {
-				e := s.format.Spell(d, n, n.Type, n.Text)
-				if string(d.Src[e.Start:e.End]) != e.Text {
-					lexeme := string(d.Src[n.Span.Start:n.Span.End])
-					if lexeme == n.Text {
-						remember(n, doc.NotePlain, "")
-					} else {
-						remember(n, doc.NoteLexeme, lexeme)
-					}
-				}
-			}
-			edits = append(edits, s.format.Token(d, n, tokenFor(typeTag(n.Type), n.Text, aad)))
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if selected == 0 && (leaves > 0 || d.Whole != nil) && !(s.policy.AllowUnencrypted && d.Whole == nil) {
-		return nil, ErrNothingEncrypted
-	}
-
-	m := &Metadata{
-		Groups:           s.groups,
-		ShamirThreshold:  s.need,
-		Selector:         s.policy.Selector,
-		MACOnlyEncrypted: s.policy.MACOnlyEncrypted,
-		LastModified:     s.policy.Now.UTC().Format(time.RFC3339),
-		Version:          SopsVersion,
-		Kenv:             Kenv{Version: kenvVersion, Seal: " "},
-	}
-	if s.keep != nil {
-		m.Unknown, m.groupUnknown, m.Kenv.Unknown = s.keep.Unknown, s.keep.groupUnknown, s.keep.Kenv.Unknown
-	}
-	if m.Kenv.Layout, err = s.sealLayout(notes); err != nil {
-		return nil, err
-	}
-	if m.Kenv.Conflicts, err = s.policy.Conflict.seal(s.dataKey); err != nil {
-		return nil, err
-	}
-	m.MAC = string(box.appendTokenWithNonce(nil, markedNonce(s.dataKey), tagString, sum.sum(), m.macAAD()))
-	seal := sealOf(s.dataKey, s.format.Name(), d, m.fields(), m)
-	m.Kenv.Seal = base64.StdEncoding.EncodeToString(seal)
-	edits = append(edits, s.format.Attach(d, m.fields()))
-	return doc.Apply(d.Src, edits), nil
 }
 
 // errCheck is what the self-check finds: the file would not decrypt to the same

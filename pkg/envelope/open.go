@@ -2,8 +2,6 @@ package envelope
 
 import (
 	"context"
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -251,142 +249,34 @@ const kenvVersion = 1
 
 // open decrypts and checks.
 func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
-	d, m := o.doc, o.meta
-	if o.sealed && m.MACOnlyEncrypted && d.HasDuplicateKeys() {
-		// One in clear, which nothing protects, could stand in for one that is not.
-		return nil, &IntegrityError{Msg: "a key occurs twice, where mac_only_encrypted leaves values open"}
-	}
-	sel, err := m.Selector.compile(!o.sealed)
+	r, err := o.reading(dataKey, how)
 	if err != nil {
 		return nil, err
 	}
-	box, err := newValueCipher(dataKey)
-	if err != nil {
+	defer r.box.wipe()
+	if err := r.decrypt(); err != nil {
 		return nil, err
 	}
-	defer box.wipe()
-	macToken, ok := parseToken(m.MAC, o.sealed)
-	if !ok && !how.unverified {
-		return nil, &IntegrityError{Msg: "the mac is damaged"}
-	}
-	out := &File{Format: o.format, Meta: m, Sealed: o.sealed, unverified: how.unverified, dataKey: dataKey, doc: d}
-	keep := func(string, string, string, string) {}
-	if how.ForReuse {
-		out.tokens = map[tokenKey][]string{}
-		keep = func(aad, tag, text, raw string) {
-			if _, ok := parseToken(raw, true); !ok {
-				return // only sops takes it
-			}
-			k := tokenKey{aad, tag, text}
-			out.tokens[k] = append(out.tokens[k], raw)
-			out.order = append(out.order, k)
-		}
-	}
-	out.SealGone = !o.sealed && !how.unverified && isMarked(dataKey, macToken)
-	if out.SealGone && !how.SealGone {
-		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
-	}
-	sum := newContentMAC(m.MACOnlyEncrypted)
-	var opened []*doc.Node      // nodes that were tokens
-	var uncommented []*doc.Node // tokens in lists that are comments
-	for _, root := range d.Roots {
-		err := sel.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
-			n.Encrypted = encrypted
-			fail := func(msg string) error {
-				return &IntegrityError{Line: d.Line(n), Path: displayPath(n, aad), Msg: msg}
-			}
-			if n.Kind == doc.Comment {
-				t, ok := parseToken(n.Text, o.sealed)
-				if !encrypted || !ok {
-					if o.sealed && encrypted && n.Text != "" {
-						return fail("a comment should be encrypted and is not a well-formed ENC[…] token")
-					}
-					return nil
-				}
-				tag, text, err := box.open(t, aad)
-				if err != nil || tag != tagComment {
-					if o.sealed {
-						return fail("a comment does not decrypt")
-					}
-					return nil // sops takes it for a comment in clear, too
-				}
-				keep(aad, tag, text, n.Text)
-				n.Text = text
-				opened = append(opened, n)
-				return nil
-			}
-			if n.Type == doc.Null {
-				return nil
-			}
-			if !encrypted || n.Type == doc.String && n.Text == "" {
-				if !n.Hidden {
-					sum.add(n.Text, encrypted)
-				}
-				return nil
-			}
-			raw := n.TokenText()
-			t, ok := parseToken(raw, o.sealed)
-			if n.Type != doc.String || !ok {
-				return fail("should be encrypted and is not a well-formed ENC[…] value")
-			}
-			tag, text, err := box.open(t, aad)
-			if err != nil {
-				return fail(err.Error())
-			}
-			if tag == tagComment {
-				if o.sealed {
-					return fail("a value was turned into a comment")
-				}
-				n.Kind, n.Text, n.Key = doc.Comment, text, ""
-				uncommented = append(uncommented, n)
-				return nil
-			}
-			if n.Type, n.Text, err = checkText(tag, text, o.sealed); err != nil {
-				return fail(err.Error())
-			}
-			if !n.Hidden {
-				sum.add(n.Text, true)
-			}
-			keep(aad, tag, n.Text, raw)
-			opened = append(opened, n)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
+	f := r.out
 	if how.unverified {
-		notes, err := out.openLayout()
+		notes, err := f.openLayout()
 		if err != nil {
 			notes = nil // then it is spelled as sops would
 		}
-		return out, out.restore(opened, uncommented, notes)
+		return f, f.restore(r.opened, r.uncommented, notes)
 	}
-	tag, want, err := box.open(macToken, m.macAAD())
-	if err != nil || tag != tagString {
-		return nil, &IntegrityError{Msg: "the mac does not decrypt"}
-	}
-	if subtle.ConstantTimeCompare([]byte(want), []byte(sum.sum())) != 1 {
-		return nil, &IntegrityError{Msg: "the mac does not match: values were changed, added, removed or reordered"}
-	}
-	var notes []doc.Note
-	if o.sealed {
-		seal, err := base64.StdEncoding.Strict().DecodeString(m.Kenv.Seal)
-		if err != nil || subtle.ConstantTimeCompare(seal, sealOf(dataKey, o.format.Name(), d, d.Meta, m)) != 1 {
-			return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
-		}
-		if notes, err = out.openLayout(); err != nil {
-			return nil, err
-		}
-	}
-	if err := out.restore(opened, uncommented, notes); err != nil {
+	notes, err := r.verify()
+	if err != nil {
 		return nil, err
 	}
-	if o.sealed && !out.keepsEnd() {
-		clear(out.plain) // the data key is the caller's
+	if err := f.restore(r.opened, r.uncommented, notes); err != nil {
+		return nil, err
+	}
+	if o.sealed && !f.keepsEnd() {
+		clear(f.plain) // the data key is the caller's
 		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
 	}
-	return out, nil
+	return f, nil
 }
 
 // keepsEnd reports whether the last value is what was encrypted. White space is not

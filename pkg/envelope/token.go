@@ -7,8 +7,11 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -172,7 +175,11 @@ type valueCipher struct {
 	nonces []byte // random bytes not used yet
 	random [nonceBatch * nonceSize]byte
 
+	made arena          // the strings that it gave out
+	team []*valueCipher // its clones, for each
+
 	text []byte // base64 on its way in
+	out  []byte // a token
 	buf  []byte // plaintext, then ciphertext and tag, or the reverse
 	aad  []byte
 	iv   [maxNonce + 2]byte
@@ -202,6 +209,55 @@ func (c *valueCipher) clone() *valueCipher {
 // wipe clears the plaintext that the scratch space holds.
 func (c *valueCipher) wipe() {
 	clear(c.buf[:cap(c.buf)])
+	for _, other := range c.team {
+		other.wipe()
+	}
+}
+
+const (
+	// window is how many tokens are worked on at a time: enough to go round, and no
+	// memory to speak of.
+	window = 2048
+	// share is how many of them one goroutine takes at a time. For fewer, another
+	// goroutine is not worth its while.
+	share = 128
+)
+
+// each calls do for every i from 0 to n, side by side where that pays, each time with
+// a cipher that nobody else has at that time.
+func (c *valueCipher) each(n int, do func(c *valueCipher, i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n/share)
+	if workers < 2 {
+		for i := range n {
+			do(c, i)
+		}
+		return
+	}
+	for len(c.team) < workers {
+		c.team = append(c.team, c.clone())
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for _, mine := range c.team[:workers] {
+		wg.Go(func() {
+			for {
+				end := int(next.Add(share))
+				for i := end - share; i < min(end, n); i++ {
+					do(mine, i)
+				}
+				if end >= n {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// token returns the token for plaintext, under a nonce of its own.
+func (c *valueCipher) token(typ, plaintext, aad string) string {
+	c.out = c.appendToken(c.out[:0], typ, plaintext, aad)
+	return c.made.keep(c.out)
 }
 
 // appendToken appends the token for plaintext, under a nonce of its own, and
@@ -276,7 +332,7 @@ func (c *valueCipher) open(t token, aad string) (typ, plaintext string, err erro
 	if err != nil {
 		return "", "", errTampered
 	}
-	return t.typ, string(out), nil
+	return t.typ, c.made.keep(out), nil
 }
 
 // decode appends the bytes that a base64 text stands for to dst.

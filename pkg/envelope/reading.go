@@ -1,0 +1,202 @@
+package envelope
+
+import (
+	"crypto/subtle"
+	"encoding/base64"
+
+	"github.com/kenvhq/kenv/pkg/doc"
+)
+
+// A reading decrypts a file: the walk over its tree says what should be a token, and
+// the tokens are opened a window at a time, side by side.
+type reading struct {
+	*opening
+	how  OpenOptions
+	out  *File
+	box  *valueCipher
+	sum  *contentMAC
+	wait []toOpen
+
+	mac         token
+	opened      []*doc.Node // nodes that were tokens
+	uncommented []*doc.Node // tokens in lists that are comments
+}
+
+// A toOpen is a value or comment, and what its token holds if it is one.
+type toOpen struct {
+	n         *doc.Node
+	aad       string
+	isToken   bool
+	tag, text string
+	err       error
+}
+
+// reading looks at what can be seen before a value is decrypted.
+func (o *opening) reading(dataKey []byte, how OpenOptions) (*reading, error) {
+	m := o.meta
+	if o.sealed && m.MACOnlyEncrypted && o.doc.HasDuplicateKeys() {
+		// One in clear, which nothing protects, could stand in for one that is not.
+		return nil, &IntegrityError{Msg: "a key occurs twice, where mac_only_encrypted leaves values open"}
+	}
+	box, err := newValueCipher(dataKey)
+	if err != nil {
+		return nil, err
+	}
+	r := &reading{opening: o, how: how, box: box, sum: newContentMAC(m.MACOnlyEncrypted)}
+	var ok bool
+	if r.mac, ok = parseToken(m.MAC, o.sealed); !ok && !how.unverified {
+		return nil, &IntegrityError{Msg: "the mac is damaged"}
+	}
+	r.out = &File{Format: o.format, Meta: m, Sealed: o.sealed, unverified: how.unverified, dataKey: dataKey, doc: o.doc}
+	if how.ForReuse {
+		r.out.tokens = map[tokenKey][]string{}
+	}
+	r.out.SealGone = !o.sealed && !how.unverified && isMarked(dataKey, r.mac)
+	if r.out.SealGone && !how.SealGone {
+		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
+	}
+	return r, nil
+}
+
+// decrypt turns the tokens of the tree into what they hold.
+func (r *reading) decrypt() error {
+	sel, err := r.meta.Selector.compile(!r.sealed)
+	if err != nil {
+		return err
+	}
+	for _, root := range r.doc.Roots {
+		if err := sel.walk(root, r.visit); err != nil {
+			return err
+		}
+	}
+	return r.flush()
+}
+
+func (r *reading) visit(n *doc.Node, aad string, encrypted bool) error {
+	n.Encrypted = encrypted
+	if n.Kind == doc.Scalar && n.Type == doc.Null || n.Kind == doc.Comment && !encrypted {
+		return nil
+	}
+	if r.wait = append(r.wait, toOpen{n: n, aad: aad}); len(r.wait) == window {
+		return r.flush()
+	}
+	return nil
+}
+
+// flush opens the tokens that are due, and takes what they hold in file order.
+func (r *reading) flush() error {
+	r.box.each(len(r.wait), func(c *valueCipher, i int) { r.wait[i].open(c, r.sealed) })
+	for i := range r.wait {
+		w := &r.wait[i]
+		take := r.takeValue
+		if w.n.Kind == doc.Comment {
+			take = r.takeComment
+		}
+		if msg := take(w); msg != "" {
+			return &IntegrityError{Line: r.doc.Line(w.n), Path: displayPath(w.n, w.aad), Msg: msg}
+		}
+	}
+	clear(r.wait)
+	r.wait = r.wait[:0]
+	return nil
+}
+
+// open opens one token. It runs beside others of its kind.
+func (w *toOpen) open(c *valueCipher, strict bool) {
+	if !w.n.Encrypted || w.n.Type != doc.String {
+		return
+	}
+	raw := w.n.Text
+	if w.n.Kind == doc.Scalar {
+		raw = w.n.TokenText()
+	}
+	var t token
+	if t, w.isToken = parseToken(raw, strict); w.isToken {
+		w.tag, w.text, w.err = c.open(t, w.aad)
+	}
+}
+
+// takeComment returns what is wrong with a comment, if anything is.
+func (r *reading) takeComment(w *toOpen) string {
+	n := w.n
+	switch {
+	case !w.isToken:
+		if r.sealed && n.Text != "" {
+			return "a comment should be encrypted and is not a well-formed ENC[…] token"
+		}
+		return ""
+	case w.err != nil || w.tag != tagComment:
+		if r.sealed {
+			return "a comment does not decrypt"
+		}
+		return "" // sops takes it for a comment in clear, too
+	}
+	r.out.keep(tokenKey{w.aad, w.tag, w.text}, n.Text)
+	n.Text = w.text
+	r.opened = append(r.opened, n)
+	return ""
+}
+
+// takeValue returns what is wrong with a value, if anything is.
+func (r *reading) takeValue(w *toOpen) string {
+	n := w.n
+	switch {
+	case !n.Encrypted || n.Type == doc.String && n.Text == "":
+		if !n.Hidden {
+			r.sum.add(n.Text, n.Encrypted)
+		}
+		return ""
+	case !w.isToken:
+		return "should be encrypted and is not a well-formed ENC[…] value"
+	case w.err != nil:
+		return w.err.Error()
+	case w.tag == tagComment && r.sealed:
+		return "a value was turned into a comment"
+	case w.tag == tagComment:
+		n.Kind, n.Text, n.Key = doc.Comment, w.text, ""
+		r.uncommented = append(r.uncommented, n)
+		return ""
+	}
+	raw := n.TokenText()
+	var err error
+	if n.Type, n.Text, err = checkText(w.tag, w.text, r.sealed); err != nil {
+		return err.Error()
+	}
+	if !n.Hidden {
+		r.sum.add(n.Text, true)
+	}
+	r.out.keep(tokenKey{w.aad, w.tag, n.Text}, raw)
+	r.opened = append(r.opened, n)
+	return ""
+}
+
+// keep takes a token into the file's stock, if it has one.
+func (f *File) keep(k tokenKey, token string) {
+	if f.tokens == nil {
+		return
+	}
+	if _, ok := parseToken(token, true); !ok {
+		return // only sops takes it
+	}
+	f.tokens[k] = append(f.tokens[k], token)
+	f.order = append(f.order, k)
+}
+
+// verify checks mac and seal, and returns the layout that the seal covers.
+func (r *reading) verify() ([]doc.Note, error) {
+	tag, want, err := r.box.open(r.mac, r.meta.macAAD())
+	if err != nil || tag != tagString {
+		return nil, &IntegrityError{Msg: "the mac does not decrypt"}
+	}
+	if subtle.ConstantTimeCompare([]byte(want), []byte(r.sum.sum())) != 1 {
+		return nil, &IntegrityError{Msg: "the mac does not match: values were changed, added, removed or reordered"}
+	}
+	if !r.sealed {
+		return nil, nil
+	}
+	seal, err := base64.StdEncoding.Strict().DecodeString(r.meta.Kenv.Seal)
+	if err != nil || subtle.ConstantTimeCompare(seal, sealOf(r.out.dataKey, r.format.Name(), r.doc, r.doc.Meta, r.meta)) != 1 {
+		return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
+	}
+	return r.out.openLayout()
+}
