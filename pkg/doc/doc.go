@@ -497,6 +497,24 @@ func (d *Document) Line(n *Node) int {
 	return line
 }
 
+// Leaves returns how many values and comments there are.
+func (d *Document) Leaves() (n int) {
+	var count func(*Node)
+	count = func(in *Node) {
+		for _, c := range in.Items {
+			if c.Kind == Scalar || c.Kind == Comment {
+				n++
+			} else {
+				count(c)
+			}
+		}
+	}
+	for _, r := range d.Roots {
+		count(r)
+	}
+	return n
+}
+
 // DuplicateKeys returns which keys are in a map of a plaintext twice, each with the keys
 // above it; none of a text that does not parse.
 func DuplicateKeys(f Format, src []byte) []string {

@@ -55,6 +55,7 @@ const maxExpansion = 5000
 // roots builds the tree of every document.
 func (y *yamlText) roots() ([]*Node, error) {
 	var roots []*Node
+	y.opaque = make([]Span, 0, 2*len(y.lines)) // a key and a value a line
 	for i, d := range y.docs {
 		root := &Node{Kind: Map, indent: -1}
 		var before, after []*Node

@@ -64,6 +64,8 @@ func (r *reading) decrypt() error {
 	if err != nil {
 		return err
 	}
+	leaves := r.doc.Leaves()
+	r.wait, r.opened = make([]toOpen, 0, min(leaves, window)), make([]*doc.Node, 0, leaves)
 	for _, root := range r.doc.Roots {
 		if err := sel.walk(root, r.visit); err != nil {
 			return err

@@ -41,6 +41,8 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 	}
 	defer box.wipe()
 	w := &writing{sealing: s, doc: d, box: box, notes: notes, sum: newContentMAC(s.policy.MACOnlyEncrypted)}
+	leaves := d.Leaves()
+	w.wait, w.edits = make([]toSeal, 0, min(leaves, window)), make([]doc.Edit, 0, leaves+1)
 	if s.reuse {
 		if w.old, err = s.takeStock(d); err != nil {
 			return nil, err
