@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"io"
 	"sort"
@@ -173,6 +174,14 @@ func (y *yamlText) splitLines() {
 	}
 	y.lines = append(make([]int, 0, 1+bytes.Count(y.src, []byte{'\n'})), i)
 	y.ascii = true
+	// Most texts have no other bytes than those of ASCII and no other line breaks.
+	if bytes.IndexByte(y.src, '\r') < 0 && isASCII(y.src) {
+		for n := bytes.IndexByte(y.src, '\n'); n >= 0; n = bytes.IndexByte(y.src[i:], '\n') {
+			i += n + 1
+			y.lines = append(y.lines, i)
+		}
+		return
+	}
 	for i < len(y.src) {
 		if n := breakLen(y.src, i); n > 0 {
 			if len(y.lines) == 1 {
@@ -187,6 +196,21 @@ func (y *yamlText) splitLines() {
 		}
 		i++
 	}
+}
+
+func isASCII(text []byte) bool {
+	for len(text) >= 8 {
+		if binary.NativeEndian.Uint64(text)&0x8080808080808080 != 0 {
+			return false
+		}
+		text = text[8:]
+	}
+	for _, c := range text {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func (y *yamlText) eol() string {
