@@ -12,8 +12,6 @@ import (
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
-	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
-	"github.com/kenvhq/kenv/pkg/keys/pkcs11/hsmtest"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -34,92 +32,6 @@ func fences(text, language string) []string {
 		blocks = append(blocks, m[1])
 	}
 	return blocks
-}
-
-// What README shows can be typed, and says what README says it does.
-func TestReadmeTour(t *testing.T) {
-	needPrograms(t, "bash")
-	_, tour, _ := strings.Cut(page(t, "README.md"), "\n## A tour")
-	tour, _, _ = strings.Cut(tour, "\n## ")
-	steps := fences(tour, "sh")
-	if len(steps) != 3 {
-		t.Fatalf("the tour has %d steps, want 3", len(steps))
-	}
-	dir := t.TempDir()
-	last := `
-		kenv decrypt new.yaml | diff before.yaml - || true
-		diff secrets.yaml new.yaml | grep -c '^>' || true`
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(steps, "\n")+last)
-	cmd.Dir = filepath.Join(dir, "project")
-	if err := os.Mkdir(cmd.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
-	for _, want := range []string{
-		"wrote .kenv.yaml",
-		"next: kenv encrypt -i secrets.yaml\nhunter2", // cmp found nothing to say
-		"s3cr3t\n",
-		"s3cr3t\nhunter3", // set, and got
-		"<     password: \"hunter2\"     # changed in March\n---\n>     password: \"hunter4\"     # changed in March\n",
-	} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the tour does not say %q, but\n%s", want, out)
-		}
-	}
-	secrets, err := os.ReadFile(filepath.Join(cmd.Dir, "secrets.yaml"))
-	if err != nil || !strings.Contains(string(secrets), `    password: "ENC[`) || strings.Contains(string(secrets), "hunter2") {
-		t.Errorf("secrets.yaml is not as shown (%v):\n%s", err, secrets)
-	}
-}
-
-// What docs/hsm.md shows can be typed, up to opening a file without kenv.
-func TestHSMTour(t *testing.T) {
-	const module = "/usr/lib/softhsm/libsofthsm2.so" // as the page has it, for Debian
-	if err := pkcs11.Available(); err != nil {
-		t.Skip(err) // the tests run with cgo, too
-	}
-	if _, err := os.Stat(module); err != nil || !hsmtest.Available() {
-		lack(t, "%v, or %s is not there", hsmtest.ErrMissing, module)
-	}
-	needPrograms(t, "bash", "base64", "od", "openssl", "sops")
-	part := func(title string) string {
-		_, text, _ := strings.Cut(page(t, "docs/hsm.md"), "\n## "+title+"\n")
-		text, _, _ = strings.Cut(text, "\n## ")
-		return strings.Join(fences(text, "sh"), "\n")
-	}
-	dir := t.TempDir()
-	project := filepath.Join(dir, "project")
-	if err := os.Mkdir(project, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for tool, stand := range map[string]string{
-		"age":        `exec age-stand-in "$@"`,
-		"age-keygen": `case $1 in -o) kenv keys generate -o "$2" ;; -y) sed -n 's/^# public key: //p' "$2" ;; esac`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, tool), []byte("#!/bin/sh\n"+stand+"\n"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", part("Try it with SoftHSM")+"\necho BY HAND\n"+part("Without kenv"))
-	cmd.Dir = project
-	cmd.Env = []string{"HOME=" + dir, "PATH=" + dir + string(filepath.ListSeparator) + os.Getenv("PATH")}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
-	}
-	tour, last, _ := strings.Cut(string(out), "\nBY HAND\n")
-	for _, want := range []string{"token \"demo\"", "pkcs11:token=demo;object=kenv;id=%", " works\npassword: hunter2"} {
-		if !strings.Contains(tour, want) {
-			t.Errorf("the tour does not say %q, but\n%s", want, out)
-		}
-	}
-	if !strings.HasSuffix(last, "password: hunter2\n") {
-		t.Errorf("the file was not opened by hand:\n%s", out)
-	}
 }
 
 // The commands and flags in the docs exist.
@@ -144,11 +56,23 @@ func TestDocsCommands(t *testing.T) {
 	flag := regexp.MustCompile(`^--[a-z]`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
-	for _, name := range []string{"README.md", "docs/architecture.md", "docs/aws.md", "docs/check.md", "docs/configuration.md", "docs/exec.md", "docs/format.md", "docs/sops-users.md", "docs/hsm.md", "docs/git.md", "docs/ci.md"} {
+	for _, name := range docsPages(t) {
 		text := page(t, name)
+		blocks, err := blocksOf(name, text)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
 		var snippets []string
-		for _, block := range fences(text, "sh") {
-			for line := range strings.Lines(block) {
+		for _, b := range blocks {
+			if b.hidden || !b.isShell() { // what is hidden is run
+				continue
+			}
+			typed, err := b.commands()
+			if err != nil {
+				t.Error(err)
+			}
+			for line := range strings.Lines(typed) {
 				for part := range strings.SplitSeq(line, "|") {
 					snippets = append(snippets, strings.TrimSpace(part))
 				}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,27 +90,6 @@ END
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return dir, append(env, "KENV_AGE_KEY="+lines[len(lines)-1])
-}
-
-// What docs/ci.md shows for a shell does what it says.
-func TestCIRecipes(t *testing.T) {
-	dir, env := ciProject(t)
-	recipes := fences(page(t, "docs/ci.md"), "sh")
-	if len(recipes) != 6 {
-		t.Fatalf("there are %d recipes, want 6", len(recipes))
-	}
-	cmd := exec.Command("bash", "-euo", "pipefail", "-c", strings.Join(recipes, "\necho ---\n"))
-	cmd.Dir, cmd.Env = dir, env
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%v:\n%s%s", err, &stdout, &stderr)
-	}
-	got := stdout.String()
-	want := "deploy  with token ***\n---\n---\n---\ndeploy  with token ***\n---\ndeploy --config "
-	if !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "\n1\n---\ndeploy --once with token s3cr3t-token\n") {
-		t.Errorf("they print\n%s\nand not\n%s…", got, want)
-	}
 }
 
 // The YAML in docs/ci.md is YAML, and its actions are pinned.
