@@ -63,8 +63,10 @@ func runInit(ctx context.Context, p *process, named []string, postQuantum bool) 
 			return err
 		}
 		p.ui.printf("wrote %s: it says which files are encrypted, and for whom; commit it", config.Name)
-	} else if err := explainConfig(p, inForce, mine); err != nil {
+	} else if known, err := explainConfig(p, inForce, mine); err != nil {
 		return err
+	} else if !known {
+		return p.ui.printf("next: have somebody who can decrypt type: kenv keys add %s", keys.Short(mine[0]))
 	}
 	return p.ui.printf("next: kenv encrypt -i secrets.yaml")
 }
@@ -110,21 +112,21 @@ func ownRecipients(ctx context.Context, p *process, postQuantum bool) ([]string,
 	return []string{recipient}, nil
 }
 
-// explainConfig says which config is in force, and whether it knows this person.
-func explainConfig(p *process, path string, mine []string) error {
+// explainConfig says which config is in force, and reports whether it knows this person.
+func explainConfig(p *process, path string, mine []string) (known bool, err error) {
 	c, err := config.Load(path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	p.ui.printf("%s is in force here", shortPath(path))
 	for _, r := range c.Rules {
 		for _, g := range r.Groups {
 			for _, k := range g {
 				if slices.Contains(mine, k.Name) {
-					return nil
+					return true, nil
 				}
 			}
 		}
 	}
-	return p.ui.printf("  it does not name your key; whoever looks after it can add %s", keys.Short(mine[0]))
+	return false, p.ui.printf("  it does not name your key, so its files are not for you yet")
 }

@@ -25,8 +25,7 @@ creation_rules:
 	for _, p := range DefaultPaths() {
 		b.WriteString("      - " + scalar(p) + "\n")
 	}
-	b.WriteString(`    # Each of these keys can decrypt. To let somebody in, add their key and
-    # encrypt the files that exist already once more.
+	b.WriteString(`    # Each of these keys can decrypt. kenv keys add lets somebody in.
     keys:
 `)
 	for _, r := range recipients {
