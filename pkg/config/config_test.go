@@ -238,23 +238,23 @@ func TestDocumentedExamples(t *testing.T) {
 		}
 		configs = append(configs, mustParse(t, Name, string(m[1])))
 	}
-	if len(configs) != 2 || settings != 1 {
-		t.Fatalf("%d and %d examples, want 2 and 1", len(configs), settings)
+	if len(configs) != 3 || settings != 1 {
+		t.Fatalf("%d and %d examples, want 3 and 1", len(configs), settings)
 	}
 	for _, tt := range []struct {
 		config int
 		file   string
 		line   int
-	}{{0, "app/prod/secrets.yaml", 2}, {0, "app/secrets.yaml", 7}, {0, "app/.env.local", 7}, {0, "app/.env.example", 0},
-		{1, "clusters/a/b.yaml", 2}, {1, "other/clusters/b.yaml", 0}} {
+	}{{0, "app/secrets.yaml", 3}, {1, "app/prod/secrets.yaml", 2}, {1, "app/secrets.yaml", 7}, {1, "app/.env.local", 7}, {1, "app/.env.example", 0},
+		{2, "clusters/a/b.yaml", 2}, {2, "other/clusters/b.yaml", 0}} {
 		c := configs[tt.config]
 		r, err := c.Match(filepath.Join(c.Dir, filepath.FromSlash(tt.file)))
 		if (err == nil) != (tt.line > 0) || err == nil && r.Line != tt.line {
 			t.Errorf("example %d, %s: %v, %v; want line %d", tt.config, tt.file, r, err, tt.line)
 		}
 	}
-	if r := configs[1].Rules[0]; len(r.Groups) != 3 || r.Threshold != 2 {
-		t.Errorf("second example: %d groups, threshold %d", len(r.Groups), r.Threshold)
+	if r := configs[2].Rules[0]; len(r.Groups) != 3 || r.Threshold != 2 {
+		t.Errorf("third example: %d groups, threshold %d", len(r.Groups), r.Threshold)
 	}
 	// Every field that is read has its name on the page.
 	for _, src := range []string{"x: 1", "creation_rules: [{x: 1}]", "creation_rules: [{keys: [{x: 1}]}]", "creation_rules: [{groups: [{x: 1}]}]",

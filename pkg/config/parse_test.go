@@ -27,7 +27,13 @@ func names(groups [][]Key) [][]string {
 
 func parse(t *testing.T, name, src string) (*Config, error) {
 	t.Helper()
-	return Parse(filepath.Join(t.TempDir(), name), []byte(src))
+	c, err := Parse(filepath.Join(t.TempDir(), name), []byte(src))
+	if err == nil && name == Name {
+		if err := validates(src); err != nil {
+			t.Errorf("docs/config.schema.json refuses what is accepted: %v in\n%.1000s", err, src)
+		}
+	}
+	return c, err
 }
 
 func mustParse(t *testing.T, name, src string) *Config {
