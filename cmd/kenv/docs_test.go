@@ -54,6 +54,7 @@ func TestDocsCommands(t *testing.T) {
 	}
 	span := regexp.MustCompile("`([^`\n]+)`")
 	flag := regexp.MustCompile(`^--[a-z]`)
+	quoted := regexp.MustCompile(`'[^']*'`)
 	end := regexp.MustCompile(` (--|[|#>].*)( |$).*`)
 	found := 0
 	for _, name := range docsPages(t) {
@@ -90,7 +91,7 @@ func TestDocsCommands(t *testing.T) {
 				continue
 			}
 			found++
-			args := strings.Fields(end.ReplaceAllString(line, ""))
+			args := strings.Fields(end.ReplaceAllString(quoted.ReplaceAllString(line, "QUOTED"), ""))
 			if args[0] == "FILE" || args[0] == "secrets.yaml" {
 				continue // kenv FILE is kenv edit FILE
 			}

@@ -92,9 +92,9 @@ END
 	return dir, append(env, "KENV_AGE_KEY="+lines[len(lines)-1])
 }
 
-// The YAML in docs/ci.md is YAML, and its actions are pinned.
+// The YAML in the pages about CI is YAML, and its actions are pinned.
 func TestCIPages(t *testing.T) {
-	text := page(t, "docs/ci.md")
+	text := page(t, "docs/ci.md") + page(t, "docs/kubernetes.md") + page(t, "docs/aws.md")
 	for _, block := range fences(text, "yaml") {
 		var v any
 		if err := yaml.Unmarshal([]byte(block), &v); err != nil {
