@@ -11,17 +11,21 @@ import (
 	"unicode"
 )
 
+// prosaic returns a page without its blocks and comments.
+func prosaic(text string) string {
+	text = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
+	return regexp.MustCompile(`(?s)<!--.*?-->`).ReplaceAllString(text, "")
+}
+
 // prose returns a page without its blocks, its comments and what is in code.
 func prose(text string) string {
-	text = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
-	text = regexp.MustCompile(`(?s)<!--.*?-->`).ReplaceAllString(text, "")
+	text = prosaic(text)
 	return regexp.MustCompile("`[^`\n]*`").ReplaceAllString(text, "CODE")
 }
 
 // anchors returns the names of a page's headings, as GitHub makes them, and its anchors.
 func anchors(text string) map[string]bool {
-	text = regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(text, "")
-	text = regexp.MustCompile(`(?s)<!--.*?-->`).ReplaceAllString(text, "")
+	text = prosaic(text)
 	names := map[string]bool{}
 	for _, m := range regexp.MustCompile(`<a id="([^"]+)"></a>`).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -203,5 +207,76 @@ func TestCheckKindsDocumented(t *testing.T) {
 		if !strings.Contains(text, "| `"+k.ID+"` | ") {
 			t.Errorf("%s is not there", k.ID)
 		}
+	}
+}
+
+// What docs/architecture.md names is there: files, and what code declares.
+func TestArchitectureNames(t *testing.T) {
+	declared := map[string]bool{}
+	for _, dir := range []string{".", filepath.Join("..", "..", "pkg")} {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				return err
+			}
+			declared[file.Name.Name] = true
+			ast.Inspect(file, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					declared[n.Name.Name] = true
+				case *ast.TypeSpec:
+					declared[n.Name.Name] = true
+				case *ast.ValueSpec:
+					for _, name := range n.Names {
+						declared[name.Name] = true
+					}
+				case *ast.Field:
+					for _, name := range n.Names {
+						declared[name.Name] = true
+					}
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, _, _ := strings.Cut(page(t, "docs/architecture.md"), "\n## Direct dependencies")
+	words := []string{"password", "db", "hunter2", "nopkcs11", "cgo"} // of the example, and build tags
+	identifier := regexp.MustCompile(`^[A-Za-z]+(\.[A-Z][A-Za-z]*|\.[a-z]+)*$`)
+	found := 0
+	for _, m := range regexp.MustCompile("`([^`\n]+)`").FindAllStringSubmatch(prosaic(text), -1) {
+		name := strings.TrimSuffix(m[1], "()")
+		if slices.Contains(words, name) {
+			continue
+		}
+		if strings.Contains(name, "/") && !strings.ContainsAny(name, " *…") || strings.HasSuffix(name, ".go") || strings.HasSuffix(name, ".md") {
+			ok := false
+			for _, dir := range []string{"", "docs", "cmd/kenv", "pkg/doc", "pkg/envelope", "pkg/kenv", "pkg/keys", "pkg/config"} {
+				_, err := os.Stat(filepath.Join("..", "..", filepath.FromSlash(dir), filepath.FromSlash(name)))
+				ok = ok || err == nil
+			}
+			if found++; !ok {
+				t.Errorf("there is no %s", name)
+			}
+			continue
+		}
+		if !identifier.MatchString(name) {
+			continue
+		}
+		found++
+		for part := range strings.SplitSeq(name, ".") {
+			if !declared[part] {
+				t.Errorf("%s: nothing declares %s", name, part)
+			}
+		}
+	}
+	if found < 60 {
+		t.Errorf("found %d names: does this test still see them?", found)
 	}
 }
