@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kenvhq/kenv/pkg/keys/awskms/kmstest"
 	"github.com/kenvhq/kenv/pkg/keys/pkcs11"
@@ -406,7 +408,10 @@ func runBlocks(t *testing.T, blocks []block, stands map[string]stand) {
 			fmt.Fprintf(&script, "[ $code = %d ] || { echo \"exit code $code, want %d\"; exit 1; }\n", b.exit, b.exit)
 		}
 	}
-	cmd := exec.Command("bash", "-c", script.String())
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // in case that one asks for something
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", script.String())
+	cmd.WaitDelay = time.Second
 	cmd.Dir = filepath.Join(dir, "project")
 	cmd.Env = []string{
 		"HOME=" + filepath.Join(dir, "home"), "TMPDIR=" + filepath.Join(dir, "tmp"), "PATH=" + path,
