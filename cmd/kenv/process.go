@@ -39,16 +39,8 @@ type process struct {
 
 func newProcess() *process {
 	p := &process{ui: newUI(os.Stdin, os.Stdout, os.Stderr), signals: make(chan os.Signal, 1), coreDump: forbidCoreDumps()}
-	home, _ := os.UserHomeDir() // "" is an answer, too
-	p.env = keys.Env{
-		Getenv:       os.Getenv,
-		HomeDir:      home,
-		ConfigDir:    configDir(home),
-		Prompt:       p.ui.prompt,
-		Warn:         p.ui.warnf,
-		Setting:      p.setting,
-		AllowPlugins: true,
-	}
+	p.env = keys.ProcessEnv()
+	p.env.Prompt, p.env.Warn, p.env.Setting, p.env.AllowPlugins = p.ui.prompt, p.ui.warnf, p.setting, true
 	p.settings = sync.OnceValues(func() (map[string]string, error) {
 		if p.env.ConfigDir == "" {
 			return nil, nil
@@ -75,7 +67,7 @@ func (p *process) setting(name string) string {
 	if flag := p.flagged[name]; flag != nil && *flag != "" {
 		return *flag
 	}
-	if value := os.Getenv("KENV_" + strings.ToUpper(name)); value != "" {
+	if value := keys.ProcessEnv().Set(name); value != "" {
 		return value
 	}
 	settings, err := p.settings()
@@ -83,16 +75,6 @@ func (p *process) setting(name string) string {
 		p.warned.Do(func() { p.ui.warnf("%v", err) })
 	}
 	return settings[name]
-}
-
-func configDir(home string) string {
-	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "kenv")
-	}
-	if home == "" {
-		return ""
-	}
-	return filepath.Join(home, ".config", "kenv")
 }
 
 // listen makes a signal end the process at once, but for a file that is being

@@ -1,12 +1,56 @@
 // Package kenv is what kenv does with files: encrypting and decrypting them, and
 // writing them so that no failure leaves half a file. It is the library's front
-// door: it prints nothing and asks nothing, and its errors can be told apart with
-// errors.Is and errors.As.
+// door. It prints nothing, asks nothing and ends nothing, and keeps no state of its
+// own outside the values that it returns.
 //
-//	s := kenv.Setup{Keys: all.Table(env)}
-//	f, err := s.Open(ctx, kenv.Source{Name: "secrets.yaml", Data: data})
+// [Open] is for programs that read values of a file or change some:
+//
+//	f, err := kenv.Open(ctx, "secrets.yaml", age.Provider(keys.ProcessEnv()))
 //	defer f.Wipe()
-//	plaintext, err := kenv.Text(f, nil)
+//	password, err := f.Get("db.password")
+//	err = f.Set("db.password", "new")
+//	err = f.Save(ctx)
+//
+// [Setup] has the rest, and is what the command kenv is made of: encrypting, rotating,
+// comparing, merging. Its methods take texts and return texts, and [Replace] writes one
+// to a file.
+//
+// # Keys
+//
+// The providers say which master keys can be used, and where secrets come from: package
+// age and the others below pkg/keys, each for one kind of key, and package all for every
+// kind. A program has the dependencies of those that it names and of no others. A provider
+// knows of the process's environment, home directory and terminal only what the [keys.Env]
+// tells it; see there, and age.Identities, for a program with its key in hand. SDKs and
+// programs behind a provider, such as that of AWS and gpg, have their usual look at the
+// environment.
+//
+// # Config
+//
+// For a file with a name the nearest .kenv.yaml or .sops.yaml counts, as for the command,
+// or that in Setup.Config: it says for whom a new file is encrypted, which recipients a
+// changed file may have, and whether a file without a seal is refused.
+//
+// # Errors
+//
+// No error holds a value of a file. These can be told apart with errors.Is and errors.As:
+//
+//   - fs.ErrNotExist, fs.ErrPermission: there is no such file, or it may not be read
+//   - [ErrNotEncrypted]: it is not an encrypted file
+//   - *[envelope.NoKeyError]: none of its master keys could be used, and why each could not
+//   - *[envelope.IntegrityError]: it is not what a holder of its data key wrote
+//   - [envelope.ErrUnsealed]: it has no seal, and the config demands one
+//   - [ErrConflict], [ErrUnresolved]: it has marks of a merge, or holds one
+//   - *[PathError], [ErrTwice]: nothing stands at a path, or a key of it is there twice
+//   - *[doc.AliasError], [doc.ErrChange], [doc.ErrReserved]: the change cannot be made there
+//   - *[RecipientsError]: it has recipients that its rule does not name
+//   - [ErrChanged]: somebody else wrote the file meanwhile
+//   - [ErrNoKeys], [ErrAlreadyEncrypted], [envelope.ErrNothingEncrypted]: of encrypting
+//
+// # At the same time
+//
+// The methods of a Setup and those of a [File] may be called by several goroutines at the
+// same time. An [envelope.File] is for one at a time.
 package kenv
 
 import (

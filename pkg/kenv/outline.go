@@ -18,12 +18,9 @@ const maxPaths = 1000
 // begun. More reports that one of them leads to a map or a list. It takes no key, and
 // nothing is verified. Names that a terminal could not show are left out.
 func (s Setup) PathsFrom(src Source, typed string) (paths []string, more bool, err error) {
-	format := src.Format
-	if format == nil {
-		format = encryptedFormat(src.Name, src.Data)
-	}
-	if format == nil {
-		return nil, false, ErrNotEncrypted
+	format, err := src.encrypted()
+	if err != nil {
+		return nil, false, err
 	}
 	roots, err := envelope.Outline(src.Data, format)
 	if errors.Is(err, doc.ErrNoMetadata) {

@@ -61,30 +61,45 @@ func plain(text *doc.Text, n *doc.Node) []byte {
 // value returns the node at a path of the plaintext. The text is nil for one that cannot
 // be read as such, of which only the data is known.
 func value(f *envelope.File, path Path) (*doc.Text, *doc.Node, error) {
-	text, err := doc.ReadText(f.Format, f.Plaintext())
+	text, err := readValues(f.Format, f.Plaintext())
 	if err != nil {
 		n, err := find(f, path)
 		return nil, n, err
 	}
-	root := text.Roots[0]
-	// Of variables with one name, and of keys in a section of INI, the last counts.
-	_, dotenv := f.Format.(doc.Dotenv)
-	if dotenv {
-		slices.Reverse(root.Items)
+	n, err := valueIn(text, f.Format, path)
+	return text, n, err
+}
+
+// readValues reads a plaintext to look values up in it. Of variables with one name, and
+// of keys in a section of INI, the last counts.
+func readValues(format doc.Format, plaintext []byte) (*doc.Text, error) {
+	text, err := doc.ReadText(format, plaintext)
+	if err != nil {
+		return nil, err
 	}
-	if _, ini := f.Format.(doc.INI); ini {
+	switch root := text.Roots[0]; format.(type) {
+	case doc.Dotenv:
+		slices.Reverse(root.Items)
+	case doc.INI:
 		for _, section := range root.Items {
 			section.Items = slices.DeleteFunc(section.Items, func(n *doc.Node) bool { return n.Hidden })
 		}
 	}
-	found, missing := locate(root, path)
+	return text, nil
+}
+
+// valueIn returns the node at a path of what readValues read.
+func valueIn(text *doc.Text, format doc.Format, path Path) (*doc.Node, error) {
+	found, missing := locate(text.Roots[0], path)
 	if missing != nil {
-		return nil, nil, missing
+		return nil, missing
 	}
-	if !dotenv {
-		err = unambiguous(found, path)
+	if _, dotenv := format.(doc.Dotenv); !dotenv {
+		if err := unambiguous(found, path); err != nil {
+			return nil, err
+		}
 	}
-	return text, found[len(found)-1], err
+	return found[len(found)-1], nil
 }
 
 // ErrTwice is wrapped by the error about a path with a key that a map has twice.
@@ -144,16 +159,7 @@ func (s Setup) Set(ctx context.Context, src Source, path Path, v *doc.Document, 
 // Unset takes away what stands where a path leads, in the first document, and the
 // comments that belong to it: see doc.Text.Remove. Errors are as those of Set.
 func (s Setup) Unset(ctx context.Context, src Source, path Path, o ChangeOptions) (*Changed, error) {
-	return s.change(ctx, src, path, o, func(t *doc.Text) ([]byte, error) {
-		found, missing := locate(t.Roots[0], path)
-		if missing != nil {
-			return nil, missing
-		}
-		if err := unambiguous(found, path); err != nil {
-			return nil, err
-		}
-		return t.Remove(found[len(found)-1])
-	})
+	return s.change(ctx, src, path, o, func(t *doc.Text) ([]byte, error) { return unset(t, path) })
 }
 
 func (s Setup) change(ctx context.Context, src Source, path Path, o ChangeOptions, edit func(*doc.Text) ([]byte, error)) (*Changed, error) {
@@ -162,27 +168,50 @@ func (s Setup) change(ctx context.Context, src Source, path Path, o ChangeOption
 		return nil, err
 	}
 	defer f.Wipe()
-	t, err := doc.ReadText(f.Format, f.Plaintext())
-	if err != nil {
-		return nil, err
-	}
-	t.FollowAliases = o.FollowAliases
-	plaintext, err := edit(t)
+	plaintext, inClear, err := changed(f, f.Plaintext(), path, o, edit)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plaintext)
-	if len(plaintext) == 0 {
-		return nil, errors.New("that would leave an empty file, which cannot be encrypted")
-	}
-	out := &Changed{Same: bytes.Equal(plaintext, f.Plaintext())}
-	if !out.Same {
-		if out.Clear, err = exposed(f, plaintext, path); err != nil {
-			return nil, err
-		}
-	}
+	out := &Changed{Same: bytes.Equal(plaintext, f.Plaintext()), Clear: inClear}
 	out.Encrypted, err = s.Resealed(f, src.Name, plaintext, o.AcceptRecipients)
 	return out, err
+}
+
+// changed returns a plaintext of a file with one edit made, and whether what is at the
+// path now would stand in clear.
+func changed(f *envelope.File, was []byte, path Path, o ChangeOptions, edit func(*doc.Text) ([]byte, error)) (now []byte, inClear bool, err error) {
+	t, err := doc.ReadText(f.Format, was)
+	if err != nil {
+		return nil, false, err
+	}
+	t.FollowAliases = o.FollowAliases
+	if now, err = edit(t); err != nil {
+		return nil, false, err
+	}
+	if len(now) == 0 {
+		return nil, false, errors.New("that would leave an empty file, which cannot be encrypted")
+	}
+	if !bytes.Equal(now, was) {
+		inClear, err = exposed(f, was, now, path)
+	}
+	if err != nil {
+		clear(now)
+		return nil, false, err
+	}
+	return now, inClear, nil
+}
+
+// unset returns the plaintext without what is at a path.
+func unset(t *doc.Text, path Path) ([]byte, error) {
+	found, missing := locate(t.Roots[0], path)
+	if missing != nil {
+		return nil, missing
+	}
+	if err := unambiguous(found, path); err != nil {
+		return nil, err
+	}
+	return t.Remove(found[len(found)-1])
 }
 
 // set returns the plaintext with a value set, and whether it is new there.
@@ -226,8 +255,8 @@ func wrap(s Step, v *doc.Document) *doc.Document {
 
 // exposed reports whether something at a path would stand in clear. It is an error if
 // anything else would that does not now, as where a comment went that kept it secret.
-func exposed(f *envelope.File, plaintext []byte, path Path) (bool, error) {
-	now, err := f.Mark(plaintext)
+func exposed(f *envelope.File, before, after []byte, path Path) (bool, error) {
+	now, err := f.Mark(after)
 	if errors.Is(err, doc.ErrRung) {
 		return false, nil // it is encrypted as a whole
 	}
@@ -242,7 +271,7 @@ func exposed(f *envelope.File, plaintext []byte, path Path) (bool, error) {
 	if r := f.Meta.Selector; r.EncryptedCommentRegex == "" && r.UnencryptedCommentRegex == "" {
 		return target, nil // the keys alone decide
 	}
-	was, err := f.Mark(f.Plaintext())
+	was, err := f.Mark(before)
 	if errors.Is(err, doc.ErrRung) {
 		return target, nil
 	}

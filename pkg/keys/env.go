@@ -3,6 +3,9 @@ package keys
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 )
 
 // ErrNoTerminal is wrapped by the error of [Env.Ask] when there is nobody to ask.
@@ -31,6 +34,20 @@ type Env struct {
 	// AllowPlugins lets key plugins be started: programs on the PATH whose names
 	// files may choose.
 	AllowPlugins bool
+}
+
+// ProcessEnv returns an Env with the environment and home directory of this process, and
+// settings from its environment alone. There is nobody to ask, and no plugin is started.
+func ProcessEnv() Env {
+	home, _ := os.UserHomeDir() // "" is an answer, too
+	env := Env{Getenv: os.Getenv, HomeDir: home}
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		env.ConfigDir = filepath.Join(dir, "kenv")
+	} else if home != "" {
+		env.ConfigDir = filepath.Join(home, ".config", "kenv")
+	}
+	env.Setting = func(name string) string { return os.Getenv("KENV_" + strings.ToUpper(name)) }
+	return env
 }
 
 // Var returns an environment variable, or "".

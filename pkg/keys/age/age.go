@@ -37,8 +37,29 @@ const maxEnc = 64 << 10
 // of them opens the entry is anybody asked: for the passphrase of an identity file
 // or ssh key, by running SOPS_AGE_KEY_CMD or SOPS_AGE_SSH_PRIVATE_KEY_CMD (once for
 // each recipient), or by starting a plugin.
-func Provider(env keys.Env) keys.Provider {
-	r := newRing(env)
+func Provider(env keys.Env) keys.Provider { return newRing(env).provider() }
+
+// Identities returns the row for age keys whose identities are those in the text of an
+// identity file, or of an ssh key without passphrase, and no others: nothing is looked for
+// in the environment or on disk, nobody is asked, no plugin is started. The text may be
+// wiped afterwards.
+func Identities(file []byte) (keys.Provider, error) {
+	r := newRing(keys.Env{})
+	p := &place{name: "the identities given", read: func(context.Context, string) ([]byte, error) {
+		return bytes.Clone(file), nil
+	}}
+	c := r.look(context.Background(), p, native, "")
+	switch {
+	case c.sealed != nil:
+		return keys.Provider{}, errors.New("the identities are under a passphrase")
+	case c.err != nil:
+		return keys.Provider{}, fmt.Errorf("the identities: %w", c.err)
+	}
+	r.places = func() []*place { return []*place{p} }
+	return r.provider(), nil
+}
+
+func (r *ring) provider() keys.Provider {
 	return keys.Provider{
 		Kind: Kind,
 		Parse: func(s keys.Spec) (keys.MasterKey, bool, error) {
