@@ -100,10 +100,8 @@ type editing struct {
 func runEdit(cmd *cobra.Command, p *process, o *editOptions, name string) (err error) {
 	e := &editing{p: p, options: o}
 	e.name, e.to, e.source.Name = name, name, name
-	if o.inputType != "" {
-		if e.source.Format, err = kenv.FormatNamed(o.inputType); err != nil {
-			return misused(cmd, "--input-type: %w", err)
-		}
+	if e.source.Format, err = formatFlag(cmd, "--input-type", o.inputType); err != nil {
+		return err
 	}
 	if o.Keys, err = o.keyOptions.all(cmd, p.table); err != nil {
 		return err

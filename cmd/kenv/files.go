@@ -70,6 +70,40 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string, below func
 		}
 		files = []string{"-"}
 	}
+	if err := o.check(cmd, len(files)); err != nil {
+		return nil, err
+	}
+	input, err := formatFlag(cmd, "--input-type", o.inputType)
+	if err != nil {
+		return nil, err
+	}
+	output, err := formatFlag(cmd, "--output-type", o.outputType)
+	if err != nil {
+		return nil, err
+	}
+	found, err := o.find(files, below)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []*job
+	seen := map[string]string{}
+	for _, f := range found {
+		j := &job{speaker: u.speaker, name: f.name, output: output, anyway: o.output == "-", deep: o.recursive}
+		j.source.Format = input
+		if err := o.place(cmd, j, f); err != nil {
+			return nil, err
+		}
+		if other, twice := seen[filepath.Clean(j.to)]; twice && j.to != "" {
+			return nil, misused(cmd, "%s and %s would both be written to %s", other, f.name, j.to)
+		}
+		seen[filepath.Clean(j.to)] = f.name
+		jobs = append(jobs, j)
+	}
+	return jobs, nil
+}
+
+// check finds contradictions between flags, and between them and the number of files.
+func (o *fileOptions) check(cmd *cobra.Command, files int) error {
 	given := 0
 	for _, yes := range []bool{o.inPlace, o.output != "", o.outputDir != ""} {
 		if yes {
@@ -78,82 +112,69 @@ func (o *fileOptions) jobs(cmd *cobra.Command, u *ui, files []string, below func
 	}
 	switch {
 	case given > 1:
-		return nil, misused(cmd, "only one of --in-place, --output and --output-dir can be given")
+		return misused(cmd, "only one of --in-place, --output and --output-dir can be given")
 	case o.recursive && o.nameOverride != "":
-		return nil, misused(cmd, "--filename-override is for a single file")
+		return misused(cmd, "--filename-override is for a single file")
 	case o.recursive && !o.inPlace && o.outputDir == "":
-		return nil, misused(cmd, "--recursive needs --in-place or --output-dir")
-	case len(files) > 1 && !o.inPlace && o.outputDir == "":
-		return nil, misused(cmd, "several files need --in-place or --output-dir")
-	case len(files) > 1 && o.nameOverride != "":
-		return nil, misused(cmd, "--filename-override is for a single file")
+		return misused(cmd, "--recursive needs --in-place or --output-dir")
+	case files > 1 && !o.inPlace && o.outputDir == "":
+		return misused(cmd, "several files need --in-place or --output-dir")
+	case files > 1 && o.nameOverride != "":
+		return misused(cmd, "--filename-override is for a single file")
 	}
-	var input, output doc.Format
-	for _, word := range []struct {
-		flag, value string
-		format      *doc.Format
-	}{{"--input-type", o.inputType, &input}, {"--output-type", o.outputType, &output}} {
-		if word.value == "" {
-			continue
-		}
-		f, err := kenv.FormatNamed(word.value)
-		if err != nil {
-			return nil, misused(cmd, "%s: %w", word.flag, err)
-		}
-		*word.format = f
-	}
+	return nil
+}
 
-	found, err := o.find(files, below)
+// formatFlag returns the format that a flag names, nil if it is not given.
+func formatFlag(cmd *cobra.Command, flag, word string) (doc.Format, error) {
+	if word == "" {
+		return nil, nil
+	}
+	f, err := kenv.FormatNamed(word)
 	if err != nil {
-		return nil, err
+		return nil, misused(cmd, "%s: %w", flag, err)
 	}
-	var jobs []*job
-	seen := map[string]string{}
-	for _, f := range found {
-		name := f.name
-		j := &job{speaker: u.speaker, name: name, output: output, anyway: o.output == "-", deep: o.recursive}
-		j.source.Format = input
-		switch {
-		case name == "-" && (o.inPlace || o.outputDir != ""):
-			return nil, misused(cmd, "standard input has no place to write to; use --output")
-		case name == "-":
-			j.name = stdinName
-		case name == "":
-			return nil, misused(cmd, "the name of a file is empty")
-		default:
-			j.source.Name = name
-		}
-		if o.nameOverride != "" {
-			j.source.Name = o.nameOverride
-		}
-		switch {
-		case o.inPlace:
-			j.to = name
-		case o.outputDir != "":
-			j.to = filepath.Join(o.outputDir, f.rel)
-		case o.output != "-":
-			j.to = o.output
-		}
-		if o.inPlace && output != nil {
-			from := input
-			if from == nil {
-				from, _ = kenv.FormatOf(j.source.Name, nil)
-			}
-			if from == nil || from.Name() != output.Name() {
-				return nil, misused(cmd, "--output-type %s with --in-place would leave %s in a format that is not its name's; use --output", output.Name(), name)
-			}
-		}
-		if !o.inPlace && j.to != "" && name != "-" && sameFile(j.to, name) {
-			return nil, &usageError{command: cmd.CommandPath(), err: errors.New("input and output are the same file: " + name),
-				hint: "to write the result back to the file: -i"}
-		}
-		if other, twice := seen[filepath.Clean(j.to)]; twice && j.to != "" {
-			return nil, misused(cmd, "%s and %s would both be written to %s", other, name, j.to)
-		}
-		seen[filepath.Clean(j.to)] = name
-		jobs = append(jobs, j)
+	return f, nil
+}
+
+// place says what a job's file goes by, and where the result belongs.
+func (o *fileOptions) place(cmd *cobra.Command, j *job, f found) error {
+	name := f.name
+	switch {
+	case name == "-" && (o.inPlace || o.outputDir != ""):
+		return misused(cmd, "standard input has no place to write to; use --output")
+	case name == "-":
+		j.name = stdinName
+	case name == "":
+		return misused(cmd, "the name of a file is empty")
+	default:
+		j.source.Name = name
 	}
-	return jobs, nil
+	if o.nameOverride != "" {
+		j.source.Name = o.nameOverride
+	}
+	switch {
+	case o.inPlace:
+		j.to = name
+	case o.outputDir != "":
+		j.to = filepath.Join(o.outputDir, f.rel)
+	case o.output != "-":
+		j.to = o.output
+	}
+	if o.inPlace && j.output != nil {
+		from := j.source.Format
+		if from == nil {
+			from, _ = kenv.FormatOf(j.source.Name, nil)
+		}
+		if from == nil || from.Name() != j.output.Name() {
+			return misused(cmd, "--output-type %s with --in-place would leave %s in a format that is not its name's; use --output", j.output.Name(), name)
+		}
+	}
+	if !o.inPlace && j.to != "" && name != "-" && sameFile(j.to, name) {
+		return &usageError{command: cmd.CommandPath(), err: errors.New("input and output are the same file: " + name),
+			hint: "to write the result back to the file: -i"}
+	}
+	return nil
 }
 
 // A found is a file to work on, and its path in a directory of results.

@@ -19,14 +19,11 @@ Exit codes: 0 done, whatever the answer, 1 the file cannot be read, 2 wrong usag
 			if len(files) != 1 {
 				return misused(cmd, "name one file")
 			}
-			j := &job{name: files[0], source: kenv.Source{Name: files[0]}}
-			if inputType != "" {
-				f, err := kenv.FormatNamed(inputType)
-				if err != nil {
-					return misused(cmd, "--input-type: %w", err)
-				}
-				j.source.Format = f
+			format, err := formatFlag(cmd, "--input-type", inputType)
+			if err != nil {
+				return err
 			}
+			j := &job{name: files[0], source: kenv.Source{Name: files[0], Format: format}}
 			if err := j.read(p.ui); err != nil {
 				return err
 			}

@@ -33,10 +33,8 @@ func newValueJob(cmd *cobra.Command, args []string, inputType string) (*valueJob
 	if j.path, err = kenv.ParsePath(args[1]); err != nil {
 		return nil, misused(cmd, "%w", err)
 	}
-	if inputType != "" {
-		if j.source.Format, err = kenv.FormatNamed(inputType); err != nil {
-			return nil, misused(cmd, "--input-type: %w", err)
-		}
+	if j.source.Format, err = formatFlag(cmd, "--input-type", inputType); err != nil {
+		return nil, err
 	}
 	return j, nil
 }

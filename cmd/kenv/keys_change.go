@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/config"
@@ -169,78 +170,43 @@ func runKeysRemove(cmd *cobra.Command, p *process, o *keysChangeOptions, name st
 	})
 }
 
+// A ruleChange is a rule of the config on its way to be another.
+type ruleChange struct {
+	path   string // of the config
+	stamp  kenv.Stamp
+	edited []byte
+	setup  kenv.Setup // for which it is changed already
+	jobs   []*job     // the files that the rule covers
+}
+
 // changeKeys changes a rule of the config and then the files that it covers. All that
 // can fail for a file is done before anything is written.
 func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []string, change func(*config.Config, []byte, *config.Rule) ([]byte, error)) error {
-	path, line, err := ruleFor(setup, paths)
+	r, err := newRuleChange(setup, paths, change)
 	if err != nil {
 		return err
 	}
-	src, stamp, err := kenv.ReadFile(path, 1<<20)
-	if err != nil {
-		return err
-	}
-	c, err := config.Parse(path, src)
-	if err != nil {
-		return err
-	}
-	var rule *config.Rule
-	for i := range c.Rules {
-		if c.Rules[i].Line == line {
-			rule = &c.Rules[i]
-		}
-	}
-	if rule == nil {
-		return fmt.Errorf("%s changed meanwhile; run the command again", path)
-	}
-	edited, err := change(c, src, rule)
-	if err != nil {
-		return err
-	}
-	now, err := config.Parse(path, edited)
-	if err != nil {
-		return err
-	}
-	setup = setup.WithConfig(now)
-	if len(paths) == 0 {
-		paths = []string{shortPath(filepath.Dir(path))}
-	}
-	files, err := setup.EncryptedFiles(paths)
-	if err != nil {
-		return err
-	}
-	var jobs []*job
-	for _, name := range files {
-		// A change in lines may have moved rules, but not their order.
-		other, r, err := setup.RuleOf(name)
-		if err != nil {
-			return &fileError{name, fmt.Errorf("nothing was changed: %w", err)}
-		}
-		if r != nil && other.Path == now.Path && indexOf(now, r) == indexOf(c, rule) {
-			jobs = append(jobs, &job{name: name, to: name, source: kenv.Source{Name: name}})
-		}
-	}
-	results := make([]*kenv.Encrypted, len(jobs))
-	errs := p.sideBySide(len(jobs), func(i int, _ speaker) (err error) {
-		j := jobs[i]
+	results := make([]*kenv.Encrypted, len(r.jobs))
+	errs := p.sideBySide(len(r.jobs), func(i int, _ speaker) (err error) {
+		j := r.jobs[i]
 		if err := j.read(p.ui); err != nil {
 			return err
 		}
 		defer func() { j.source.Data = nil }()
-		results[i], err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
+		results[i], err = r.setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{})
 		return j.about(err)
 	})
 	if err := summary(errs); err != nil {
 		return summary(errs, errors.New("nothing was changed, neither the config nor a file"))
 	}
 	if err := p.uninterrupted(func() error {
-		return kenv.Replace(path, edited, kenv.WriteOptions{Ciphertext: true, Expect: &stamp})
+		return kenv.Replace(r.path, r.edited, kenv.WriteOptions{Ciphertext: true, Expect: &r.stamp})
 	}); err != nil {
 		return err
 	}
-	p.ui.notef("%s: changed", shortPath(path))
-	errs = p.sideBySide(len(jobs), func(i int, s speaker) error {
-		j, out := jobs[i], results[i]
+	p.ui.notef("%s: changed", shortPath(r.path))
+	errs = p.sideBySide(len(r.jobs), func(i int, s speaker) error {
+		j, out := r.jobs[i], results[i]
 		if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
 			return err
 		}
@@ -249,18 +215,63 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 		return nil
 	})
 	if err := summary(errs); err != nil {
-		return hinted{err, "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(path)))}
+		return hinted{err, "the config is changed; when that is mended: kenv updatekeys " + quote(shortPath(filepath.Dir(r.path)))}
 	}
 	return nil
 }
 
-func indexOf(c *config.Config, rule *config.Rule) int {
-	for i := range c.Rules {
-		if c.Rules[i].Line == rule.Line {
-			return i
+// newRuleChange makes the change in the text of the config that covers some paths, and
+// finds the files that it is for. Nothing is written.
+func newRuleChange(setup kenv.Setup, paths []string, change func(*config.Config, []byte, *config.Rule) ([]byte, error)) (*ruleChange, error) {
+	path, line, err := ruleFor(setup, paths)
+	if err != nil {
+		return nil, err
+	}
+	r := &ruleChange{path: path}
+	src, stamp, err := kenv.ReadFile(path, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	r.stamp = stamp
+	c, err := config.Parse(path, src)
+	if err != nil {
+		return nil, err
+	}
+	which := indexOf(c, line)
+	if which < 0 {
+		return nil, fmt.Errorf("%s changed meanwhile; run the command again", path)
+	}
+	if r.edited, err = change(c, src, &c.Rules[which]); err != nil {
+		return nil, err
+	}
+	now, err := config.Parse(path, r.edited)
+	if err != nil {
+		return nil, err
+	}
+	r.setup = setup.WithConfig(now)
+	if len(paths) == 0 {
+		paths = []string{shortPath(filepath.Dir(path))}
+	}
+	files, err := r.setup.EncryptedFiles(paths)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range files {
+		// A change in lines may have moved rules, but not their order.
+		other, rule, err := r.setup.RuleOf(name)
+		if err != nil {
+			return nil, &fileError{name, fmt.Errorf("nothing was changed: %w", err)}
+		}
+		if rule != nil && other.Path == now.Path && indexOf(now, rule.Line) == which {
+			r.jobs = append(r.jobs, &job{name: name, to: name, source: kenv.Source{Name: name}})
 		}
 	}
-	return -1
+	return r, nil
+}
+
+// indexOf returns which of the rules begins on a line, or -1.
+func indexOf(c *config.Config, line int) int {
+	return slices.IndexFunc(c.Rules, func(r config.Rule) bool { return r.Line == line })
 }
 
 // ruleFor returns the config and the line of the rule that covers some paths; without

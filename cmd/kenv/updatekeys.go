@@ -73,10 +73,8 @@ func runUpdateKeys(cmd *cobra.Command, p *process, o *updateKeysOptions, paths [
 		return err
 	}
 	var template job
-	if o.inputType != "" {
-		if template.source.Format, err = kenv.FormatNamed(o.inputType); err != nil {
-			return misused(cmd, "--input-type: %w", err)
-		}
+	if template.source.Format, err = formatFlag(cmd, "--input-type", o.inputType); err != nil {
+		return err
 	}
 	files, err := setup.EncryptedFiles(paths)
 	if err != nil {
