@@ -15,7 +15,7 @@ import (
 
 // ErrChanged is wrapped by the error of Replace when the file is no longer the
 // one that WriteOptions.Expect was taken from. Nothing was written.
-var ErrChanged = errors.New("it changed since it was read; nothing was written, run the command again")
+var ErrChanged = errors.New("it changed since it was read; nothing was written, try again")
 
 // ErrNoUnnamed is wrapped by the error of Replace when plaintext was to be
 // written where the system cannot hold a file without a name. Nothing was
