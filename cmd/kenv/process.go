@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -136,8 +135,7 @@ func (p *process) uninterrupted(write func() error) error {
 // askingNobody is a table of keys that ask nobody anything and start no plugin.
 func (p *process) askingNobody() keys.Table {
 	env := p.env
-	env.AllowPlugins = false
-	env.Prompt = func(context.Context, string) ([]byte, error) { return nil, keys.ErrNoTerminal }
+	env.AllowPlugins, env.Prompt = false, nil
 	return p.tables(env)
 }
 

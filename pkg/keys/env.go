@@ -26,7 +26,8 @@ type Env struct {
 
 	// Prompt asks the person on the terminal, without echo, and returns the answer,
 	// which whoever asked wipes. The text ends in ": "; parts of it may come from a
-	// plugin, so it is shown escaped. Nil when there is no terminal.
+	// plugin, so it is shown escaped. Nil when nobody may be asked, by programs such as
+	// gpg neither.
 	Prompt func(ctx context.Context, text string) ([]byte, error)
 	// Warn tells the person something that is not an error.
 	Warn func(format string, args ...any)

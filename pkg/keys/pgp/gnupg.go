@@ -125,8 +125,12 @@ func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (da
 		return nil, err
 	}
 	args, limit := options("--skip-verify", "--decrypt"), time.Duration(0)
-	quiet := keys.IsQuiet(ctx)
-	if quiet {
+	mayAsk := g.env.Prompt != nil
+	asks := mayAsk && keys.IsQuiet(ctx) // aloud it might open
+	if !mayAsk {
+		ctx = keys.Quiet(ctx)
+	}
+	if keys.IsQuiet(ctx) {
 		args, limit = append([]string{"--batch", "--no-tty", "--pinentry-mode=error"}, args...), g.patience
 	} else {
 		select {
@@ -148,7 +152,7 @@ func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (da
 	case errors.As(err, &missing):
 		return nil, g.notHere(false, "%v", err)
 	case errors.Is(err, errLate): // a smart card waits to be touched, or the agent for something
-		return nil, g.notHere(quiet, "%v", err)
+		return nil, g.notHere(asks, "%v", err)
 	case errors.Is(err, errTooLong):
 		return nil, damaged("it holds more than %d bytes", keys.MaxDataKey)
 	case err != nil:
@@ -158,7 +162,7 @@ func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (da
 	opened = opened[:min(2, len(opened))]
 	switch {
 	case len(opened) == 0 && said.status[decryptError] != nil:
-		return nil, g.refusal(said, quiet)
+		return nil, g.refusal(said, keys.IsQuiet(ctx), asks)
 	case len(opened) == 0 && said.status["NO_SECKEY"] != nil:
 		return nil, g.notHere(false, "its agent has no secret key for this entry, or does not run")
 	case len(opened) == 0 && !said.failed:
@@ -174,8 +178,9 @@ func (g *gnuPG) decrypt(ctx context.Context, fp fingerprint, message []byte) (da
 	return out.buf, nil
 }
 
-// refusal is the error of a secret key that is there and did not decrypt.
-func (g *gnuPG) refusal(said report, quiet bool) error {
+// refusal is the error of a secret key that is there and did not decrypt. If it asks, it
+// might do so aloud.
+func (g *gnuPG) refusal(said report, quiet, asks bool) error {
 	// libgpg-error's numbers: 16 bits of what went wrong, and from bit 24 who says so.
 	const (
 		badPassphrase, noSecretKey, timeout, noPinentry, badPIN, canceled, allCanceled = 11, 17, 62, 85, 87, 99, 198
@@ -191,11 +196,11 @@ func (g *gnuPG) refusal(said report, quiet bool) error {
 	card := who == scdaemon || what >= cardError && what <= cardNotPresent || what == noScdaemon || what == pinBlocked
 	switch {
 	case asked && quiet:
-		return g.notHere(true, "its agent does not have the passphrase of the secret key")
+		return g.notHere(asks, "its agent does not have the passphrase of the secret key")
 	case asked:
 		return g.notHere(false, "the passphrase of the secret key was not given: %s", said)
 	case card:
-		return g.notHere(quiet, "the smart card with the secret key cannot be used: %s", said)
+		return g.notHere(asks, "the smart card with the secret key cannot be used: %s", said)
 	case what == noSecretKey:
 		return g.notHere(false, "its agent has no secret key for this entry")
 	}

@@ -146,6 +146,19 @@ func TestPassphrase(t *testing.T) {
 		if n := asked(t, questions); n != 0 {
 			t.Fatalf("a quiet Unwrap asked %d times", n)
 		}
+		// Where nobody may be asked, asking would not help either, however loud.
+		silent := ring.env()
+		silent.Prompt = nil
+		for _, ctx := range []context.Context{t.Context(), keys.Quiet(t.Context())} {
+			_, err := unwrap(ctx, t, silent, e)
+			says(t, err, true, "its agent does not have the passphrase of the secret key")
+			if errors.Is(err, keys.ErrQuiet) {
+				t.Error("nobody may be asked, and the error is ErrQuiet")
+			}
+		}
+		if n := asked(t, questions); n != 0 {
+			t.Fatalf("an Unwrap without a Prompt asked %d times", n)
+		}
 		// Aloud: the person is, on the terminal that GPG_TTY names.
 		got, err := unwrap(t.Context(), t, ring.env("GPG_TTY", "/dev/some-terminal"), e)
 		if err != nil || !bytes.Equal(got, dataKey) {

@@ -1,6 +1,7 @@
 package pgp
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -23,9 +24,11 @@ func TestLate(t *testing.T) {
 	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 20\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	g := newGnuPG(keys.Env{HomeDir: home, Getenv: func(name string) string {
-		return map[string]string{"SOPS_GPG_EXEC": program}[name]
-	}})
+	g := newGnuPG(keys.Env{
+		HomeDir: home,
+		Getenv:  func(name string) string { return map[string]string{"SOPS_GPG_EXEC": program}[name] },
+		Prompt:  func(context.Context, string) ([]byte, error) { return nil, keys.ErrNoTerminal },
+	})
 	g.patience = 100 * time.Millisecond
 	k := &key{"0123456789ABCDEF0123456789ABCDEF01234567", g}
 	e := keys.Entry{Kind: Kind, Fields: map[string]any{"enc": Armor([]byte{0x85, 0, 9, 3, 1, 2, 3, 4, 5, 6, 7, 8, 0xd2, 1, 1})}}

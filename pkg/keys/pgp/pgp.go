@@ -23,9 +23,10 @@ const deadline = 20 * time.Second
 //
 // The gpg program is the one that the setting gpg_exec names, else SOPS_GPG_EXEC,
 // else gpg, found on the PATH and never in the current directory. It works in
-// GNUPGHOME, else in its own place in the user's home. Under [keys.Quiet] gpg is
-// started and kept from asking: a key whose passphrase the agent has opens, another
-// one fails with keys.ErrQuiet.
+// GNUPGHOME, else in its own place in the user's home. Under [keys.Quiet], and always
+// if env has no Prompt, gpg is kept from asking: a key whose passphrase the agent has
+// opens, another one fails, with keys.ErrQuiet if it might open otherwise. The question
+// is gpg's own, not that of Prompt.
 func Provider(env keys.Env) keys.Provider {
 	g := newGnuPG(env)
 	return keys.Provider{

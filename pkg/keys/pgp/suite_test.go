@@ -2,6 +2,7 @@ package pgp_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -83,7 +84,10 @@ func (k *keyring) killAgent() {
 }
 
 func (k *keyring) env(kv ...string) keys.Env {
-	return keys.Env{Getenv: vars(append([]string{"GNUPGHOME", k.home}, kv...)...)}
+	return keys.Env{
+		Getenv: vars(append([]string{"GNUPGHOME", k.home}, kv...)...),
+		Prompt: func(context.Context, string) ([]byte, error) { return nil, keys.ErrNoTerminal }, // gpg asks
+	}
 }
 
 func (k *keyring) provider() keys.Provider { return pgp.Provider(k.env()) }
