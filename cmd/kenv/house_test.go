@@ -350,3 +350,65 @@ func TestImportersPayForWhatTheyName(t *testing.T) {
 		}
 	}
 }
+
+// mayTouchTheProcess says why a file of a package looks at the environment of the process
+// or uses its streams. An entry that ends in a slash is a directory.
+var mayTouchTheProcess = map[string]string{
+	"pkg/config/find.go":     "the search for a config ends at the home directory",
+	"pkg/git/":               "git gets the environment",
+	"pkg/kenv/write_unix.go": "a program can name /dev/stdout as a file to write",
+	"pkg/keys/age/place.go":  "a command that a variable names gets the environment",
+	"pkg/keys/env.go":        "ProcessEnv is there to be asked for",
+	"pkg/keys/pgp/gnupg.go":  "gpg gets the environment and the name of the terminal",
+	"pkg/run/":               "programs get the environment and the streams",
+	// For tests:
+	"pkg/kenv/faulttest/":      "programs get the environment",
+	"pkg/keys/awskms/kmstest/": "a server gets the environment",
+	"pkg/keys/pkcs11/hsmtest/": "SoftHSM gets the environment",
+}
+
+// The packages print nothing, end nothing, and know of the process what they are told.
+func TestPackagesLeaveTheProcessAlone(t *testing.T) {
+	of := map[string][]string{
+		"os": {"Getenv", "LookupEnv", "Environ", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "UserHomeDir", "UserConfigDir",
+			"UserCacheDir", "Exit", "Stdin", "Stdout", "Stderr", "Chdir", "Args"},
+		"fmt":    {"Print", "Printf", "Println"},
+		"signal": {"Notify", "Ignore", "Reset"},
+	}
+	needed := map[string]bool{}
+	for _, s := range sources(t) {
+		if !strings.HasPrefix(s.name, "pkg/") {
+			continue
+		}
+		entry := s.name
+		if _, ok := mayTouchTheProcess[entry]; !ok {
+			entry = filepath.ToSlash(filepath.Dir(s.name)) + "/"
+		}
+		_, allowed := mayTouchTheProcess[entry]
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			what := ""
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				if pkg, ok := n.X.(*ast.Ident); ok && (slices.Contains(of[pkg.Name], n.Sel.Name) || pkg.Name == "log") {
+					what = pkg.Name + "." + n.Sel.Name
+				}
+			case *ast.CallExpr:
+				if f, ok := n.Fun.(*ast.Ident); ok && (f.Name == "print" || f.Name == "println") {
+					what = f.Name
+				}
+			}
+			if what != "" {
+				needed[entry] = true
+				if !allowed {
+					t.Errorf("%s:%d: %s", s.name, s.lineOf(n.Pos()), what)
+				}
+			}
+			return true
+		})
+	}
+	for entry := range mayTouchTheProcess {
+		if !needed[entry] {
+			t.Errorf("%s leaves the process alone: take it out of mayTouchTheProcess", entry)
+		}
+	}
+}
