@@ -133,11 +133,12 @@ func (u *ui) fit(data []byte) error {
 	return nil
 }
 
-// printable reports whether data is text that does nothing to a terminal but show.
+// printable reports whether data is text that does nothing to a terminal but show, in
+// the order in which it stands.
 func printable(data []byte) bool {
 	for len(data) > 0 {
 		r, n := utf8.DecodeRune(data)
-		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' {
+		if r == utf8.RuneError && n == 1 || unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' || unicode.Is(unicode.Bidi_Control, r) {
 			return false
 		}
 		data = data[n:]

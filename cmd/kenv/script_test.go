@@ -24,8 +24,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite what cmp finds different in the scripts")
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+func TestMain(m *testing.M) { testscript.Main(m, programs()) }
+
+// measure is a program of TestHostileTexts, where that runs.
+var measure func()
+
+// programs are what this one is when it is called by other names.
+func programs() map[string]func() {
+	return map[string]func(){
 		"kenv":         func() { os.Exit(Main(context.Background(), os.Args[1:])) },
 		"age-stand-in": ageStandIn,
 		"linger":       linger,
@@ -34,7 +40,8 @@ func TestMain(m *testing.M) {
 			os.Args[0] = "sops"
 			os.Exit(Main(context.Background(), os.Args[1:]))
 		},
-	})
+		"measure": measure,
+	}
 }
 
 // lack skips a test for want of something, and fails it in CI.

@@ -456,7 +456,8 @@ func describe(err error) string {
 	b.WriteString(head)
 	// Keys of one kind are looked for in the same places, so these come once.
 	var looked []string
-	for _, f := range noKey.Failures {
+	failures, more := noKey.Said()
+	for _, f := range failures {
 		why := f.Err
 		if notHere := (*keys.NotHereError)(nil); errors.As(f.Err, &notHere) {
 			why = keys.ErrNotHere
@@ -467,6 +468,9 @@ func describe(err error) string {
 			}
 		}
 		fmt.Fprintf(&b, "\n  %s: %v", keys.Short(f.Name), why)
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
 	if len(looked) > 0 {
 		b.WriteString("\n  looked in:")

@@ -11,6 +11,7 @@ package doc
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -319,6 +320,42 @@ func (d *Document) Index() map[*Node]Place {
 	return at
 }
 
+// Whatever a value is encrypted under or remembered by has the whole path to it, so
+// without a bound on paths the work for a file would grow with the square of its size:
+// a long key above many others does it, and so do lists in lists.
+const (
+	freePaths = 16 << 20 // bytes of all paths in a file together that are always allowed
+	pathsEach = 512      // bytes that each node adds to that
+	stepBytes = 3        // what a step counts beside its key
+
+	// sops's text of 1e308 has three hundred digits, for five bytes in the file.
+	longFloat   = 64
+	floatFactor = 16
+)
+
+var errPaths = errors.New("nested too deep, or long keys above too many others: the paths to its values are too long together")
+
+// checkPaths returns errPaths if the paths to all nodes are too long together.
+func checkPaths(roots []*Node) error {
+	if !pathsFit(roots, freePaths, pathsEach) {
+		return errPaths
+	}
+	return nil
+}
+
+func pathsFit(roots []*Node, free, each int) bool {
+	var fit func(n *Node, path int) bool
+	fit = func(n *Node, path int) bool {
+		path += stepBytes + len(n.Key)
+		free += each - path
+		if n.Type == Float && len(n.Text) > longFloat {
+			free -= floatFactor * len(n.Text)
+		}
+		return free >= 0 && !slices.ContainsFunc(n.Items, func(c *Node) bool { return !fit(c, path) })
+	}
+	return !slices.ContainsFunc(roots, func(r *Node) bool { return !fit(r, 0) })
+}
+
 // sole returns the value of the only item of a map if its key is that one.
 func sole(root *Node, key string) *Node {
 	var only *Node
@@ -531,17 +568,21 @@ func DuplicateKeys(f Format, src []byte) []string {
 func (d *Document) duplicateKeys() (paths []string) {
 	var walk func(n *Node, above string)
 	walk = func(n *Node, above string) {
+		if len(above) > 1000 { // it goes before each key below
+			above = fmt.Sprintf("%.200s… (%x).", above, sha256.Sum256([]byte(above)))
+		}
 		times := map[string]int{}
 		for _, c := range n.Items {
-			path := above
+			below := above
 			if n.Kind == Map && c.Kind != Comment {
-				path += c.Key
 				if times[c.Key]++; times[c.Key] == 2 {
-					paths = append(paths, path)
+					paths = append(paths, above+c.Key)
 				}
-				path += "."
+				if c.Kind != Scalar {
+					below += c.Key + "."
+				}
 			}
-			walk(c, path)
+			walk(c, below)
 		}
 	}
 	for _, r := range d.Roots {

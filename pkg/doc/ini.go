@@ -309,7 +309,11 @@ func iniShape(body []byte, items []iniItem) (*Document, error) {
 	if t.order {
 		return nil, ErrRung
 	}
-	return t.document(), nil
+	d := t.document()
+	if checkPaths(d.Roots) != nil {
+		return nil, ErrRung
+	}
+	return d, nil
 }
 
 // Attach implements Format. An empty line stands before the section.
@@ -382,6 +386,9 @@ func (INI) Parse(src []byte) (*Document, error) {
 		t.finish()
 	}
 	d := t.document()
+	if err := checkPaths(d.Roots); err != nil {
+		return nil, err
+	}
 	if t.order {
 		odd = append(odd, "a key again behind others")
 	}

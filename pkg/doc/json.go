@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -29,6 +28,7 @@ type jsonText struct {
 
 	anyLone bool // some string had
 	made    slab
+	tiny    int // numbers that take long to read
 }
 
 func (p *jsonText) fail(msg string) error {
@@ -303,8 +303,30 @@ func (p *jsonText) number() (Type, string, error) {
 			return 0, "", p.fail("a digit must stand here")
 		}
 	}
+	if tinyNumber(p.src[start:p.i]) {
+		if p.tiny++; p.tiny > maxTiny {
+			return 0, "", p.fail(errTiny)
+		}
+	}
 	t, text := jsonNumber(string(p.src[start:p.i]), integer)
 	return t, text, nil
+}
+
+// Numbers so near to zero that a float has few digits left for them take a thousand
+// times as long to read as others.
+const (
+	maxTiny = 10000
+	errTiny = "too many numbers below 1e-300"
+)
+
+// tinyNumber reports whether a number has an exponent below -299.
+func tinyNumber(s []byte) bool {
+	i := bytes.LastIndexByte(s, '-')
+	if i < 2 || s[i-1]|0x20 != 'e' {
+		return false
+	}
+	digits := bytes.TrimLeft(s[i+1:], "0")
+	return len(digits) > 3 || len(digits) == 3 && digits[0] >= '3'
 }
 
 func jsonNumber(s string, integer bool) (Type, string) {
@@ -330,7 +352,7 @@ func (f JSON) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if r == AsText {
 		return textDocument(f, src)
 	}
-	if !finite(root) {
+	if !finite(root) || checkPaths([]*Node{root}) != nil {
 		return nil, nil, ErrRung
 	}
 	if r == Restate {
@@ -366,8 +388,7 @@ func item(n *Node, key string) *Node {
 // finite reports whether no number is out of a float's range.
 func finite(n *Node) bool {
 	if n.Kind == Scalar && n.Type == Float {
-		f, err := strconv.ParseFloat(n.Text, 64)
-		return err == nil && !math.IsInf(f, 0) && !math.IsNaN(f)
+		return !strings.HasSuffix(n.Text, "Inf")
 	}
 	for _, c := range n.Items {
 		if !finite(c) {
@@ -532,6 +553,9 @@ func (JSON) Parse(src []byte) (*Document, error) {
 		return nil, fmt.Errorf("the key %q is not an object", metaKey)
 	}
 	root.Items = kept
+	if err := checkPaths(d.Roots); err != nil {
+		return nil, err
+	}
 	v, err := jsonMeta(src, block, 0)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package doc
 import (
 	"bytes"
 	"compress/flate"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -25,7 +26,8 @@ func textDocument(f Format, src []byte) (*Document, []Note, error) {
 
 // restated holds the data of a file written anew, and the original in a note.
 func restated(f Format, src []byte, roots []*Node) (*Document, []Note, error) {
-	if len(roots) == 0 {
+	// Written anew, each line of what is deeply nested would have a long indent.
+	if len(roots) == 0 || !pathsFit(roots, maxWhole(src), 0) {
 		return nil, nil, ErrRung
 	}
 	text, err := f.Emit(roots)
@@ -33,18 +35,26 @@ func restated(f Format, src []byte, roots []*Node) (*Document, []Note, error) {
 		return nil, nil, ErrRung
 	}
 	d, _, err := f.Prepare(text, Splice)
-	if err != nil {
+	if errors.Is(err, ErrReserved) {
 		return nil, nil, err
 	}
-	if !sameData(roots, d.Unwrap()) {
+	if err != nil {
+		return nil, nil, ErrRung // what is wrong with it is our own doing
+	}
+	if !sameData(roots, d.Unwrap()) || len(src) > maxWhole(text) {
 		return nil, nil, ErrRung
 	}
 	return d, []Note{{Kind: NoteWhole, Text: deflate(src)}}, nil
 }
 
+// maxWhole bounds the original that is remembered beside a text that was written anew
+// from it, in bytes. An original that is longer is held in another way: a few bytes of
+// DEFLATE can stand for a thousand times as many, and all of them would be read.
+func maxWhole(body []byte) int { return 1<<20 + 4*len(body) }
+
 // believeWhole gives back the remembered original if it holds the same data.
 func believeWhole(f Format, body []byte, n Note) ([]byte, bool) {
-	whole, err := inflate(n.Text, 1<<30)
+	whole, err := inflate(n.Text, maxWhole(body))
 	if err != nil {
 		return nil, false
 	}
@@ -85,11 +95,10 @@ func deflate(src []byte) string {
 	return b.String()
 }
 
-// inflate refuses more than 1,100 bytes for one, and more than limit in all.
-func inflate(s string, limit int64) ([]byte, error) {
-	limit = min(limit, int64(len(s))*1100+1024)
-	out, err := io.ReadAll(io.LimitReader(flate.NewReader(strings.NewReader(s)), limit+1))
-	if err != nil || int64(len(out)) > limit {
+// inflate refuses what makes more than limit bytes.
+func inflate(s string, limit int) ([]byte, error) {
+	out, err := io.ReadAll(io.LimitReader(flate.NewReader(strings.NewReader(s)), int64(limit)+1))
+	if err != nil || len(out) > limit {
 		return nil, ErrRung
 	}
 	return out, nil

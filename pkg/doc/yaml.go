@@ -3,6 +3,7 @@ package doc
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -40,6 +41,9 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 		return nil, nil, ErrRung
 	}
 	roots, err := y.roots()
+	if err == nil {
+		err = checkPaths(roots)
+	}
 	if err != nil {
 		return nil, nil, rungError(err)
 	}
@@ -106,7 +110,7 @@ func (y *yamlText) document(roots []*Node) (*Document, error) {
 	}
 	if y.special {
 		// sops reads the first document into generic maps first.
-		if err := decodeFirstMap(y.src); err != nil {
+		if err := decodeMap(y.docs[0]); err != nil {
 			return nil, ErrRung
 		}
 	}
@@ -127,13 +131,63 @@ func (y *yamlText) document(roots []*Node) (*Document, error) {
 	return d, nil
 }
 
-func decodeFirstMap(src []byte) (err error) {
+// decodeMap decodes a document into generic maps. As the decoder compares each key of a
+// map with all others, maps with many keys are decoded in pieces.
+func decodeMap(d *yaml.Node) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = ErrRung
 		}
 	}()
-	return yaml.NewDecoder(bytes.NewReader(src)).Decode(map[string]any{})
+	if len(d.Content) != 1 {
+		return nil
+	}
+	root := &inPieces{}
+	pieces := []*yaml.Node{root.node(d.Content[0])}
+	if pieces[0].Kind == yaml.SequenceNode && d.Content[0].Kind == yaml.MappingNode {
+		pieces = pieces[0].Content
+	}
+	for _, p := range pieces {
+		if err := p.Decode(map[string]any{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inPieces makes lists of small maps of large ones.
+type inPieces struct{ made map[*yaml.Node]*yaml.Node }
+
+const mostPairs = 256
+
+func (p *inPieces) node(n *yaml.Node) *yaml.Node {
+	if n == nil || n.Kind == yaml.ScalarNode {
+		return n
+	}
+	if out, ok := p.made[n]; ok {
+		return out
+	}
+	if p.made == nil {
+		p.made = map[*yaml.Node]*yaml.Node{}
+	}
+	out := new(yaml.Node)
+	*out = *n
+	p.made[n] = out
+	out.Alias = p.node(n.Alias)
+	out.Content = make([]*yaml.Node, len(n.Content))
+	for i, c := range n.Content {
+		out.Content[i] = p.node(c)
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) > 2*mostPairs {
+		whole := *out
+		out.Kind, out.Tag, out.Style, out.Content = yaml.SequenceNode, "", 0, nil
+		for pairs := range slices.Chunk(whole.Content, 2*mostPairs) {
+			piece := whole
+			piece.Anchor, piece.Content = "", pairs
+			out.Content = append(out.Content, &piece)
+		}
+	}
+	return out
 }
 
 // duplicateKeys reports whether some map has a key twice.
@@ -197,11 +251,17 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	}
 	y.splitLines()
 	roots, err := y.roots()
+	if err != nil && !y.hasMeta() {
+		return nil, ErrNoMetadata
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot follow this YAML: %w", err)
 	}
 	if len(y.blocks) == 0 {
 		return nil, ErrNoMetadata
+	}
+	if err := checkPaths(roots); err != nil {
+		return nil, err
 	}
 	if i := y.blocks[0].doc; i > 0 {
 		return nil, fmt.Errorf("the metadata is in document %d, not in the first", i+1)
@@ -268,6 +328,21 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	markDocument(d.Roots, g)
 	d.Whole = wholeText(d.Roots)
 	return d, nil
+}
+
+// hasMeta reports whether a document has the key of the metadata.
+func (y *yamlText) hasMeta() bool {
+	return slices.ContainsFunc(y.docs, func(d *yaml.Node) bool {
+		if len(d.Content) != 1 || d.Content[0].Kind != yaml.MappingNode {
+			return false
+		}
+		for i := 0; i+1 < len(d.Content[0].Content); i += 2 {
+			if key := d.Content[0].Content[i]; key.Kind == yaml.ScalarNode && key.Value == metaKey {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // markDocument adds to the first root's mark what is in no other place of the

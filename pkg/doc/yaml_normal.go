@@ -2,10 +2,15 @@ package doc
 
 import (
 	"slices"
+	"sort"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
+
+// maxNotes bounds what is remembered of a file that is rewritten here and there; with
+// more, the whole of it costs less.
+const maxNotes = 50000
 
 // normalize rewrites what sops cannot hold: aliases are written out, keys that
 // are no strings quoted, tags dropped that no token may follow, roots that are
@@ -119,6 +124,9 @@ func (y *yamlText) normalize(roots []*Node) ([]byte, []Note, error) {
 	}
 	if len(notes) == 0 {
 		return y.src, nil, nil
+	}
+	if len(notes) > maxNotes {
+		return nil, nil, ErrRung
 	}
 	at := (&Document{Roots: roots}).Index()
 	for n, list := range about {
@@ -240,13 +248,14 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 	return try(nil), nil
 }
 
-// anchored lists the nodes with an anchor, in the order of the text.
-func anchored(roots []*Node) []*Node {
-	var list []*Node
+// anchored lists the nodes with an anchor by its name, each list in the order of the
+// text.
+func anchored(roots []*Node) map[string][]*Node {
+	lists := map[string][]*Node{}
 	var walk func(n *Node)
 	walk = func(n *Node) {
 		if n.anchor != "" {
-			list = append(list, n)
+			lists[n.anchor] = append(lists[n.anchor], n)
 		}
 		for _, c := range n.Items {
 			walk(c)
@@ -255,21 +264,17 @@ func anchored(roots []*Node) []*Node {
 	for _, r := range roots {
 		walk(r)
 	}
-	return list
+	return lists
 }
 
 // stillMeans reports whether an alias at n would stand for the data that is there.
-func stillMeans(anchors []*Node, alias string, n *Node) bool {
-	var target *Node
-	for _, a := range anchors {
-		if a.start < n.start && "*"+a.anchor == alias {
-			target = a
-		}
-	}
-	if target == nil {
+func stillMeans(anchors map[string][]*Node, alias string, n *Node) bool {
+	list := anchors[strings.TrimPrefix(alias, "*")]
+	before := sort.Search(len(list), func(i int) bool { return list[i].start >= n.start })
+	if before == 0 {
 		return true // an anchor on a key; the whole is checked afterwards
 	}
-	a, b := *target, *n
+	a, b := *list[before-1], *n
 	a.Key, b.Key = "", ""
 	return Equal(&a, &b)
 }

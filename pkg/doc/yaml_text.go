@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"sort"
 	"strconv"
@@ -38,6 +39,7 @@ type yamlText struct {
 	alias    bool
 
 	keyAnchors map[*yaml.Node]bool // keys that have one
+	inKey      bool                // a map or list that is a key is being read
 
 	doc        int         // the document being read
 	blocks     []metaBlock // at most one a document
@@ -61,6 +63,9 @@ func (y *yamlText) decode() (err error) {
 			err = &SyntaxError{Format: "YAML", Msg: "the parser gave up on it"}
 		}
 	}()
+	if why := tooSlow(y.src); why != "" {
+		return &SyntaxError{Format: "YAML", Msg: why}
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(y.src))
 	for {
 		n := new(yaml.Node)
@@ -73,6 +78,36 @@ func (y *yamlText) decode() (err error) {
 		}
 		y.docs = append(y.docs, n)
 	}
+}
+
+// maxTags bounds the %TAG directives of a file, each of which the parser compares with
+// all others.
+const maxTags = 1000
+
+// tooSlow says why the parser would take long for a text, or returns "".
+func tooSlow(src []byte) string {
+	if bytes.Count(src, []byte("\n%TAG")) > maxTags {
+		return fmt.Sprintf("more than %d %%TAG directives", maxTags)
+	}
+	tiny := 0
+	if bytes.Count(src, []byte("e-"))+bytes.Count(src, []byte("E-")) > maxTiny {
+		for i := 2; i+4 <= len(src); i++ {
+			if src[i] == '-' && src[i-1]|0x20 == 'e' && (src[i-2] == '.' || '0' <= src[i-2] && src[i-2] <= '9') {
+				end := i + 1
+				for end < len(src) && '0' <= src[end] && src[end] <= '9' {
+					end++
+				}
+				if tinyNumber(src[i-2 : end]) {
+					tiny++
+				}
+				i = end - 1
+			}
+		}
+	}
+	if tiny > maxTiny {
+		return errTiny
+	}
+	return ""
 }
 
 // yamlError turns the parser's error into ours: line and message apart, and a

@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,6 +52,8 @@ type metaBlock struct {
 
 // maxExpansion bounds the nodes that aliases may stand for in one file.
 const maxExpansion = 5000
+
+var errExpansion = fmt.Errorf("%w: its aliases stand for more than %d values, or one for itself", ErrRung, maxExpansion)
 
 // roots builds the tree of every document.
 func (y *yamlText) roots() ([]*Node, error) {
@@ -340,7 +343,12 @@ func (y *yamlText) keySpan(key *yaml.Node, flow bool, indent int) (Span, style, 
 		y.opaque = append(y.opaque, Span{start, end})
 		return Span{start, end}, 0, "", nil
 	default:
+		if y.inKey {
+			return Span{}, 0, "", ErrRung // each would be read once more for every one that it is in
+		}
+		y.inKey = true
 		n, err := y.collection(key, flow, indent, false)
+		y.inKey = false
 		if err != nil {
 			return Span{}, 0, "", err
 		}
@@ -399,11 +407,11 @@ func (y *yamlText) aliasNode(n *yaml.Node, flow bool, parent int) (*Node, error)
 // expand returns a copy of what an alias stands for, without bytes of its own.
 func (y *yamlText) expand(n *yaml.Node) (*Node, error) {
 	if y.within[n] {
-		return nil, ErrRung
+		return nil, errExpansion
 	}
 	if len(y.within) > 0 {
 		if y.nodes++; y.nodes > maxExpansion {
-			return nil, ErrRung
+			return nil, errExpansion
 		}
 	}
 	out := y.made.new(Node{virtual: true})

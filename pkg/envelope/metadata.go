@@ -167,10 +167,15 @@ func normalTime(s string) (string, error) {
 	return t.Format(time.RFC3339), nil
 }
 
+// maxEntries bounds the master keys that a file may be encrypted for: each of them may
+// have to be tried, and to try one may start a program or ask a server.
+const maxEntries = 1000
+
 // A parser takes metadata apart and keeps the first error.
 type parser struct {
-	strict bool
-	err    error
+	strict      bool
+	err         error
+	entriesRead int
 }
 
 func (p *parser) fail(path, problem string) {
@@ -308,6 +313,10 @@ func (p *parser) strings(path string, v doc.Value) (out []string) {
 
 func (p *parser) entries(path string, k kind, v doc.Value) []keys.Entry {
 	list := p.list(path, v)
+	if p.entriesRead += len(list); p.entriesRead > maxEntries {
+		p.fail("", errManyKeys.Error())
+		return nil
+	}
 	entries := make([]keys.Entry, 0, len(list))
 	for i, item := range list {
 		path := fmt.Sprintf("%s[%d]", path, i)

@@ -29,8 +29,12 @@ func (e *NoKeyError) Error() string {
 	if e.Groups > 1 {
 		fmt.Fprintf(&b, ": %d of the %d key groups that are needed opened", e.Opened, e.Need)
 	}
-	for _, f := range e.Failures {
+	failures, more := e.Said()
+	for _, f := range failures {
 		fmt.Fprintf(&b, "\n  %s: %v", keys.Short(f.Name), f.Err)
+	}
+	if more > 0 {
+		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
 	return b.String()
 }
@@ -43,6 +47,18 @@ func (e *NoKeyError) Unwrap() []error {
 	}
 	return list
 }
+
+// maxSaid bounds the keys of which an error says why they did not work.
+const maxSaid = 20
+
+// Said returns the failures that are worth telling, and how many there are besides.
+func (e *NoKeyError) Said() (failures []KeyFailure, more int) {
+	n := min(len(e.Failures), maxSaid)
+	return e.Failures[:n], len(e.Failures) - n
+}
+
+// errManyKeys is for a file that names more master keys than anybody tries.
+var errManyKeys = fmt.Errorf("more than %d master keys", maxEntries)
 
 // errNoGroups is for a file that names no master key at all.
 var errNoGroups = errors.New("no master keys in the metadata")

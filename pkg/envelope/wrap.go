@@ -19,10 +19,15 @@ func (s *sealing) takeKey(ctx context.Context) (fresh string, err error) {
 	if len(p.Groups) == 0 {
 		return "", errNoGroups
 	}
+	count := 0
 	for _, g := range p.Groups {
 		if len(g) == 0 {
 			return "", errors.New("a key group without keys")
 		}
+		count += len(g)
+	}
+	if count > maxEntries {
+		return "", errManyKeys
 	}
 	if p.Previous != nil {
 		fresh = s.mayKeep(p.Previous)

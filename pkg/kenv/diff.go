@@ -241,7 +241,7 @@ func leavesOf(n *doc.Node, in string, path Path, leaves []leaf) []leaf {
 			step = Step{Index: index, List: true}
 			index++
 		}
-		leaves = leavesOf(c, in, append(slices.Clip(path), step), leaves)
+		leaves = leavesOf(c, in, append(path, step), leaves)
 	}
 	if n.Kind == doc.Scalar || count(n) == 0 && len(path) > 0 {
 		where := path.String()

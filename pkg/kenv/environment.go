@@ -60,7 +60,7 @@ func Environment(f *envelope.File, o EnvOptions) ([]Variable, error) {
 		}
 	} else {
 		for _, n := range roots[0].Items {
-			e.walk(n, n.Key, n.Key)
+			e.walk(n, []string{n.Key})
 		}
 	}
 	if e.err != nil {
@@ -76,8 +76,12 @@ type environment struct {
 	err  error
 }
 
-// walk adds what is at and below a node.
-func (e *environment) walk(n *doc.Node, key, name string) {
+// walk adds what is at and below a node, to which these steps lead.
+func (e *environment) walk(n *doc.Node, steps []string) {
+	var key, name string
+	if n.Kind == doc.Scalar || !e.o.Flatten {
+		key, name = strings.Join(steps, "."), strings.Join(steps, "_")
+	}
 	switch {
 	case n.Kind == doc.Comment:
 	case n.Kind == doc.Scalar && n.Type == doc.Null:
@@ -96,7 +100,7 @@ func (e *environment) walk(n *doc.Node, key, name string) {
 				step = strconv.Itoa(index)
 				index++
 			}
-			e.walk(c, key+"."+step, name+"_"+step)
+			e.walk(c, append(steps, step))
 		}
 	}
 }

@@ -302,13 +302,14 @@ func (m *merging) unfit(text []byte) (why []string, err error) {
 		return []string{fmt.Sprintf("the lines of both sides together cannot be encrypted: %v", err)}, nil
 	}
 	twice := func(text []byte) []string { return doc.DuplicateKeys(m.ours.Format, text) }
-	before := map[string]bool{}
-	for _, path := range slices.Concat(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())) {
-		before[path] = true
-	}
-	after := twice(text)
-	if n := slices.IndexFunc(after, func(path string) bool { return !before[path] }); n >= 0 {
-		why = append(why, fmt.Sprintf("both sides together have the key %q twice", keys.Short(after[n])))
+	if after := twice(text); len(after) > 0 {
+		before := map[string]bool{}
+		for _, path := range slices.Concat(twice(m.ours.Plaintext()), twice(m.theirs.Plaintext())) {
+			before[path] = true
+		}
+		if n := slices.IndexFunc(after, func(path string) bool { return !before[path] }); n >= 0 {
+			why = append(why, fmt.Sprintf("both sides together have the key %q twice", keys.Short(after[n])))
+		}
 	}
 	if path, ok := newlyClear(ours, theirs, now); ok {
 		why = append(why, fmt.Sprintf("it would put %q in clear", keys.Short(path)))

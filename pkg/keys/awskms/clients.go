@@ -22,8 +22,9 @@ import (
 const (
 	callLimit  = 15 * time.Second // a call with all its retries, in all Regions
 	dialLimit  = 3 * time.Second
-	atOnce     = 32 // calls
-	maxRegions = 3  // in which a multi-Region key is tried
+	atOnce     = 32      // calls
+	maxRegions = 3       // in which a multi-Region key is tried
+	maxAnswer  = 1 << 20 // bytes of an answer that are read
 )
 
 // clients is what the keys share: what was found out about credentials, the services
@@ -293,14 +294,22 @@ func (s *service) setUp(cfg aws.Config) {
 
 // plainBodies sends requests whose bodies can only be read. The SDK closes a body as
 // soon as there is an answer; its WriteTo then fails where its Read is at the end, and
-// net/http, if it is not done with the body yet, drops the connection and the answer.
+// net/http, if it is not done with the body yet, drops the connection and the answer. Of
+// an answer it passes on what any of KMS or STS has room in.
 type plainBodies struct{ aws.HTTPClient }
 
 func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = struct{ io.ReadCloser }{r.Body}
 	}
-	return c.HTTPClient.Do(r)
+	resp, err := c.HTTPClient.Do(r)
+	if resp != nil && resp.Body != nil {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxAnswer), resp.Body}
+	}
+	return resp, err
 }
 
 // warnOfClearText warns of endpoints that data keys would travel to unencrypted.

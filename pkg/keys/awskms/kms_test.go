@@ -472,6 +472,43 @@ func TestStrangeAnswers(t *testing.T) {
 	}
 }
 
+// A server cannot have kenv read without end, nor send it elsewhere with a data key.
+func TestEndlessAnswer(t *testing.T) {
+	sent := make(chan int, 1)
+	fake(t, func(w http.ResponseWriter, op string, _ map[string]any) {
+		io.WriteString(w, `{"KeyId":"`)
+		total, piece := 0, bytes.Repeat([]byte("A"), 1<<20)
+		for total < 1<<30 {
+			n, err := w.Write(piece)
+			if total += n; err != nil {
+				break
+			}
+		}
+		sent <- total
+	})
+	if _, err := parse(t, rows(), keyARN).Wrap(t.Context(), make([]byte, 32)); err == nil {
+		t.Error("it took an endless answer")
+	}
+	if n := <-sent; n > 64<<20 {
+		t.Errorf("the server could send %d bytes", n)
+	}
+}
+
+func TestRedirectIsNotFollowed(t *testing.T) {
+	asked := false
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
+	defer other.Close()
+	for _, status := range []int{301, 302, 307, 308} {
+		fake(t, func(w http.ResponseWriter, op string, _ map[string]any) {
+			w.Header().Set("Location", other.URL)
+			w.WriteHeader(status)
+		})
+		if _, err := parse(t, rows(), keyARN).Wrap(t.Context(), make([]byte, 32)); err == nil || asked {
+			t.Errorf("status %d: %v, and the other server was asked: %v", status, err, asked)
+		}
+	}
+}
+
 // A server that does not answer is given up in time.
 func TestUnreachable(t *testing.T) {
 	if testing.Short() {
