@@ -19,15 +19,7 @@ const (
 )
 
 // mayBeLong says why a file or function is longer than that.
-var mayBeLong = map[string]string{
-	"pkg/doc/yaml_tree.go":             "to be divided",
-	"pkg/doc/yaml_normal.go normalize": "to be divided",
-	"pkg/doc/yaml_normal.go Restore":   "to be divided",
-	"pkg/doc/ini.go":                   "to be divided",
-	"pkg/doc/json.go":                  "to be divided",
-	"pkg/doc/edit_yaml.go":             "to be divided",
-	"pkg/envelope/metadata.go":         "to be divided",
-}
+var mayBeLong = map[string]string{}
 
 // A source is a file of the module that is no test, for any system.
 type source struct {
