@@ -177,17 +177,24 @@ func (INI) Parse(src []byte) (*Document, error) {
 	if d.Meta, err = unflatten(flat); err != nil {
 		return nil, err
 	}
+	d.blocks = []Span{iniBlock(src, items, from, to)}
+	return d, nil
+}
+
+// iniBlock is what to cut to be rid of the metadata in items from to to, with what was
+// put before it.
+func iniBlock(src []byte, items []iniItem, from, to int) Span {
 	block := Span{items[from].Start, len(src)}
 	if to < len(items) {
 		block.End = items[to].Start
 	}
-	eol := iniEOL(src[block.Start:])
+	eol := []byte(iniEOL(src[block.Start:]))
 	trim := func() {
-		if before := src[:block.Start]; bytes.HasSuffix(before, []byte(eol)) {
+		if bytes.HasSuffix(src[:block.Start], eol) {
 			block.Start -= len(eol)
 		}
 	}
-	if before := bytes.TrimSuffix(src[:block.Start], []byte(eol)); bytes.HasSuffix(before, []byte("\n")) {
+	if before := bytes.TrimSuffix(src[:block.Start], eol); bytes.HasSuffix(before, []byte("\n")) {
 		trim() // the empty line
 	}
 	if src[len(src)-1] != '\n' {
@@ -196,8 +203,7 @@ func (INI) Parse(src []byte) (*Document, error) {
 	if from > 0 && items[from-1].value.isToken() {
 		block.Start = max(block.Start, items[from-1].value.Span.End)
 	}
-	d.blocks = []Span{block}
-	return d, nil
+	return block
 }
 
 // Detach implements Format.

@@ -289,16 +289,7 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	}
 
 	g := y.scanGaps()
-	var found []Span
-	blocks := d.blocks // both in the order of the text
-	for _, c := range g.comments {
-		for len(blocks) > 0 && blocks[0].End < c.Start {
-			blocks = blocks[1:]
-		}
-		if len(blocks) == 0 || c.Start < blocks[0].Start {
-			found = append(found, c)
-		}
-	}
+	found := outside(d.blocks, g.comments)
 	for i, r := range roots {
 		if r.Kind == Scalar && r.Type == Null {
 			roots[i] = emptyMap(r)
@@ -328,6 +319,19 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	markDocument(d.Roots, g)
 	d.Whole = wholeText(d.Roots)
 	return d, nil
+}
+
+// outside returns the comments that are in no block; both are in the order of the text.
+func outside(blocks, comments []Span) (found []Span) {
+	for _, c := range comments {
+		for len(blocks) > 0 && blocks[0].End < c.Start {
+			blocks = blocks[1:]
+		}
+		if len(blocks) == 0 || c.Start < blocks[0].Start {
+			found = append(found, c)
+		}
+	}
+	return found
 }
 
 // hasMeta reports whether a document has the key of the metadata.
