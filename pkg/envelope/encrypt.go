@@ -9,6 +9,7 @@ import (
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // SopsVersion is the version of sops's format that is written.
@@ -68,7 +69,7 @@ func (s *Sealed) Prove(ctx context.Context, table keys.Table) error {
 		return &IntegrityError{Msg: "the mac is damaged"}
 	}
 	dataKey, wrong, err := unwrapDataKey(keys.Quiet(ctx), s.meta, table, nil, s.meta.opensMAC(mac))
-	clear(dataKey)
+	secret.Wipe(dataKey)
 	if wrong {
 		return errors.New("a master key wrapped the data key and gave back another")
 	}
@@ -90,7 +91,7 @@ func Seal(ctx context.Context, src []byte, f doc.Format, p Policy) (*Sealed, err
 	}
 	s.need = s.threshold()
 	fresh, err := s.takeKey(ctx)
-	defer func() { clear(s.dataKey) }()
+	defer func() { secret.Wipe(s.dataKey) }()
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +125,8 @@ func (f *File) ResealMerge(src []byte, theirs *File, c *Conflict, now time.Time)
 	}
 	s.keep, s.reuse = f.Meta, true
 	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
-	s.dataKey = bytes.Clone(f.dataKey)
-	defer clear(s.dataKey)
+	s.dataKey = secret.Copy(f.dataKey)
+	defer secret.Wipe(s.dataKey)
 	return s.hold(src, s.prepare(src))
 }
 
@@ -137,8 +138,8 @@ func (f *File) Rescue(src []byte, now time.Time) (*Sealed, error) {
 		return nil, err
 	}
 	s.groups, s.need = f.Meta.Groups, f.Meta.ShamirThreshold
-	s.dataKey = bytes.Clone(f.dataKey)
-	defer clear(s.dataKey)
+	s.dataKey = secret.Copy(f.dataKey)
+	defer secret.Wipe(s.dataKey)
 	return s.hold(src, s.prepare(src))
 }
 

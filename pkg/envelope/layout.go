@@ -9,6 +9,7 @@ import (
 	"errors"
 
 	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // An entryCipher seals entries of the metadata that only holders of the data key can
@@ -20,14 +21,17 @@ type entryCipher struct {
 }
 
 func newEntryCipher(dataKey []byte, purpose string) (*entryCipher, error) {
-	key := derive(dataKey, purpose)
-	defer clear(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCM(block)
-	return &entryCipher{gcm, []byte("kenv " + purpose + " v1")}, err
+	c := &entryCipher{aad: []byte("kenv " + purpose + " v1")}
+	var err error
+	secret.Do(func() {
+		key := derive(dataKey, purpose)
+		defer clear(key)
+		var block cipher.Block
+		if block, err = aes.NewCipher(key); err == nil {
+			c.gcm, err = cipher.NewGCM(block)
+		}
+	})
+	return c, err
 }
 
 func (c *entryCipher) seal(plain []byte) string {

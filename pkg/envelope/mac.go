@@ -54,10 +54,12 @@ func (m *contentMAC) flush() {
 	m.buf = m.buf[:0]
 }
 
+// wipe clears the texts that were not hashed yet, and those that were.
+func (m *contentMAC) wipe() { clear(m.buf[:cap(m.buf)]) }
+
 // sum returns the digest of what was added so far as the file has it: 128
 // upper-case hexadecimal digits.
 func (m *contentMAC) sum() string {
 	m.flush()
-	clear(m.buf[:cap(m.buf)])
 	return fmt.Sprintf("%X", m.hash.Sum(nil))
 }

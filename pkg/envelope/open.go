@@ -10,6 +10,7 @@ import (
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // An IntegrityError says that a file is not what a holder of its data key wrote.
@@ -72,7 +73,7 @@ func (f *File) Recipients() [][]string { return Recipients(f.Meta, f.table) }
 
 // Wipe clears the data key and the plaintext.
 func (f *File) Wipe() {
-	clear(f.dataKey)
+	secret.Wipe(f.dataKey)
 	clear(f.plain)
 }
 
@@ -128,7 +129,7 @@ func Open(ctx context.Context, src []byte, f doc.Format, table keys.Table, o Ope
 	}
 	out, err := o1.open(dataKey, o)
 	if err != nil {
-		clear(dataKey)
+		secret.Wipe(dataKey)
 		return nil, err
 	}
 	out.table = table
@@ -254,6 +255,7 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 		return nil, err
 	}
 	defer r.box.wipe()
+	defer r.sum.wipe()
 	if err := r.decrypt(); err != nil {
 		return nil, err
 	}

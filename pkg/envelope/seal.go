@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // The keys that are derived from the data key, each for one purpose:
@@ -29,6 +30,16 @@ func derive(dataKey []byte, purpose string) []byte {
 		panic(err) // only for impossible lengths
 	}
 	return key
+}
+
+// newMAC starts an HMAC-SHA-256 under the derived key for a purpose.
+func newMAC(dataKey []byte, purpose string) (mac hash.Hash) {
+	secret.Do(func() {
+		key := derive(dataKey, purpose)
+		defer clear(key)
+		mac = hmac.New(sha256.New, key)
+	})
+	return mac
 }
 
 // A sealer writes the encoding that the seal is the HMAC of; docs/format.md
@@ -49,11 +60,10 @@ type sealer struct {
 // sealOf returns the seal, 32 bytes, of a decrypted document whose nodes are marked
 // as encrypted or not, and the metadata around it.
 func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *Metadata) []byte {
-	key := derive(dataKey, purposeSeal)
-	defer clear(key)
 	s := &sealer{
 		doc: d,
-		mac: hmac.New(sha256.New, key),
+		mac: newMAC(dataKey, purposeSeal),
+		buf: make([]byte, 0, 4096),
 		// In dotenv and INI, what is a comment is not the same to all readers.
 		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv" || format == "ini",
 		onlyEncrypted: m.MACOnlyEncrypted,
@@ -82,7 +92,6 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 	s.byte('.')
 	s.fields(meta, 0)
 	s.flush()
-	clear(s.buf)
 	return s.mac.Sum(nil)
 }
 
@@ -106,16 +115,27 @@ func (s *sealer) flush() {
 	s.buf = s.buf[:0]
 }
 
-func (s *sealer) byte(b byte) {
-	if len(s.buf) > 1<<15 {
+// room makes room in the buffer, which does not grow: that would leave plaintext in what
+// it was before.
+func (s *sealer) room(n int) {
+	if len(s.buf)+n > cap(s.buf) {
 		s.flush()
 	}
+}
+
+func (s *sealer) byte(b byte) {
+	s.room(1)
 	s.buf = append(s.buf, b)
 }
 
 func (s *sealer) str(kind byte, text string) {
 	s.byte(kind)
+	s.room(8)
 	s.buf = binary.BigEndian.AppendUint64(s.buf, uint64(len(text)))
+	for s.room(min(len(text), cap(s.buf))); len(text) > cap(s.buf); s.flush() {
+		s.buf = append(s.buf, text[:cap(s.buf)]...)
+		text = text[cap(s.buf):]
+	}
 	s.buf = append(s.buf, text...)
 }
 
@@ -233,9 +253,7 @@ func markedNonce(dataKey []byte) []byte {
 }
 
 func markOf(dataKey, random []byte) []byte {
-	key := derive(dataKey, purposeMark)
-	defer clear(key)
-	h := hmac.New(sha256.New, key)
+	h := newMAC(dataKey, purposeMark)
 	h.Write(random)
 	return h.Sum(nil)[:16]
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // The type tags of a token. tagBytes is never written; old files may hold it.
@@ -190,15 +191,17 @@ func newValueCipher(dataKey []byte) (*valueCipher, error) {
 	if len(dataKey) != keySize {
 		return nil, fmt.Errorf("data key is %d bytes long, want %d", len(dataKey), keySize)
 	}
-	block, err := aes.NewCipher(dataKey)
+	c := &valueCipher{}
+	var err error
+	secret.Do(func() { // the round keys begin with the key itself
+		if c.block, err = aes.NewCipher(dataKey); err == nil {
+			c.gcm, err = cipher.NewGCMWithNonceSize(c.block, nonceSize)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
-	gcm, err := cipher.NewGCMWithNonceSize(block, nonceSize)
-	if err != nil {
-		return nil, err
-	}
-	return &valueCipher{block: block, gcm: gcm}, nil
+	return c, nil
 }
 
 // clone returns a cipher for the same data key that shares no scratch space.
@@ -323,7 +326,8 @@ func (c *valueCipher) open(t token, aad string) (typ, plaintext string, err erro
 	}
 	gcm := c.gcm
 	if len(iv) != nonceSize {
-		if gcm, err = cipher.NewGCMWithNonceSize(c.block, len(iv)); err != nil {
+		secret.Do(func() { gcm, err = cipher.NewGCMWithNonceSize(c.block, len(iv)) })
+		if err != nil {
 			return "", "", err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // A KeyFailure is one master key that did not give the data key.
@@ -130,6 +131,11 @@ type attempt struct {
 	failure *KeyFailure
 }
 
+func (a *attempt) unwrap(ctx context.Context) (share []byte, err error) {
+	secret.Do(func() { share, err = a.key.Unwrap(ctx, a.entry) })
+	return share, err
+}
+
 // An unwrapping is a file whose data key is being looked for.
 type unwrapping struct {
 	right    func(dataKey []byte) bool
@@ -183,7 +189,7 @@ func (u *unwrapping) ask(ctx context.Context, list []*attempt) error {
 		case a.remote:
 			remote = append(remote, a)
 		default:
-			share, err := a.key.Unwrap(ctx, a.entry)
+			share, err := a.unwrap(ctx)
 			u.take(ctx, a, share, err)
 		}
 		if err := ctx.Err(); err != nil {
@@ -208,7 +214,7 @@ func (u *unwrapping) ask(ctx context.Context, list []*attempt) error {
 			defer func() { <-slots }()
 			share, err := []byte(nil), others.Err()
 			if err == nil {
-				share, err = a.key.Unwrap(others, a.entry)
+				share, err = a.unwrap(others)
 			}
 			answers <- answer{a, share, err}
 		}()
@@ -253,7 +259,7 @@ func (u *unwrapping) take(ctx context.Context, a *attempt, share []byte, err err
 // try takes a data key if it is right, and wipes it if not.
 func (u *unwrapping) try(key []byte) bool {
 	if len(key) == keySize && u.right(key) {
-		u.dataKey = key
+		u.dataKey = secret.Keep(key)
 		return true
 	}
 	u.wrong = u.wrong || len(key) == keySize

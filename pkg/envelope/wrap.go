@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // takeKey chooses the data key and wraps it.
@@ -34,9 +35,9 @@ func (s *sealing) takeKey(ctx context.Context) (fresh string, err error) {
 		s.reuse = fresh == ""
 	}
 	if s.reuse {
-		s.dataKey = bytes.Clone(p.Previous.dataKey)
+		s.dataKey = secret.Copy(p.Previous.dataKey)
 	} else {
-		s.dataKey = make([]byte, keySize)
+		s.dataKey = secret.Keep(make([]byte, keySize))
 		rand.Read(s.dataKey)
 	}
 	if len(p.Groups) > 1 {
@@ -66,7 +67,8 @@ func (s *sealing) wrap(ctx context.Context, group []keys.MasterKey, dataKey []by
 		}
 		wg.Go(func() {
 			var err error
-			if entries[i], err = k.Wrap(ctx, dataKey); err != nil {
+			secret.Do(func() { entries[i], err = k.Wrap(ctx, dataKey) })
+			if err != nil {
 				errs[i] = fmt.Errorf("master key %s: %w", keys.Short(k.Name()), err)
 			}
 		})

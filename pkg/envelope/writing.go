@@ -41,6 +41,7 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 	}
 	defer box.wipe()
 	w := &writing{sealing: s, doc: d, box: box, notes: notes, sum: newContentMAC(s.policy.MACOnlyEncrypted)}
+	defer w.sum.wipe()
 	leaves := d.Leaves()
 	w.wait, w.edits = make([]toSeal, 0, min(leaves, window)), make([]doc.Edit, 0, leaves+1)
 	if s.reuse {
