@@ -34,6 +34,10 @@ type Provider struct {
 	// Examine looks at what keys of this kind need on this machine: programs,
 	// modules, credentials. It asks nobody. Nil if there is nothing to look at.
 	Examine func(ctx context.Context) []Finding
+	// Forget drops what the provider remembers of secrets: identities, passphrases that
+	// opened some, PINs, data keys. What an Unwrap needs after that is looked for, and
+	// asked for, again. Nil if nothing is remembered.
+	Forget func()
 }
 
 // A Spec names a master key: by a key string, and by what a config may say beside
@@ -112,6 +116,15 @@ func (t Table) FromEntry(e Entry) (MasterKey, error) {
 		}
 	}
 	return nil, fmt.Errorf("master keys of kind %q are %w", Short(e.Kind), ErrUnsupported)
+}
+
+// Forget has all providers forget the secrets that they remember.
+func (t Table) Forget() {
+	for _, p := range t {
+		if p.Forget != nil {
+			p.Forget()
+		}
+	}
 }
 
 // NameOf returns the name of the key that an entry was wrapped for, as a config

@@ -91,6 +91,7 @@ func (r *ring) provider() keys.Provider {
 		Forms: []string{"age1…", "ssh-ed25519 …", "ssh-rsa …"},
 
 		Examine: r.examine,
+		Forget:  r.forget,
 	}
 }
 

@@ -158,12 +158,18 @@ func TestLooked(t *testing.T) {
 	}
 }
 
-// TestReadOnce counts on a file that changes: every place is read once.
+// TestReadOnce counts on a file that changes: every place is read once, until it is to be
+// forgotten.
 func TestReadOnce(t *testing.T) {
 	file, _, name := generate(t, false)
 	config := t.TempDir()
 	path := write(t, file, config, "age/keys.txt")
-	k, _, e := wrapFor(t, keys.Env{ConfigDir: config}, name)
+	_, _, e := wrapFor(t, keys.Env{}, name)
+	p := age.Provider(keys.Env{ConfigDir: config})
+	k, err := p.FromEntry(e)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := k.Unwrap(t.Context(), e); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +178,10 @@ func TestReadOnce(t *testing.T) {
 	}
 	if _, err := k.Unwrap(t.Context(), e); err != nil {
 		t.Errorf("the second time: %v", err)
+	}
+	p.Forget()
+	if _, err := k.Unwrap(t.Context(), e); !errors.Is(err, keys.ErrNotHere) {
+		t.Errorf("once it is forgotten: %v", err)
 	}
 }
 

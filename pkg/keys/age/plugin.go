@@ -9,6 +9,7 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/plugin"
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // notStarted is the error where plugins are not allowed.
@@ -77,8 +78,9 @@ func await[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		v, err := f()
-		done <- result{v, err}
+		var r result
+		secret.Do(func() { r.v, r.err = f() })
+		done <- r
 	}()
 	select {
 	case r := <-done:

@@ -26,6 +26,13 @@ func newRing(env keys.Env) *ring {
 	return r
 }
 
+// forget drops all identities.
+func (r *ring) forget() {
+	for _, p := range r.places() {
+		p.found.Clear()
+	}
+}
+
 // contents is what was found in a place. It does not change.
 type contents struct {
 	ids    []identity

@@ -51,6 +51,7 @@ func Providers(env keys.Env) []keys.Provider {
 			},
 			FromEntry: c.rowFromEntry(KindRSA),
 			Forms:     []string{"arn:aws:kms:…#sha256:…"},
+			Forget:    c.memo.forget,
 		},
 		{
 			Kind:   Kind,
@@ -79,6 +80,7 @@ func Providers(env keys.Env) []keys.Provider {
 			},
 			Forms:   []string{"arn:aws:kms:…", "alias/…"},
 			Examine: c.examine,
+			Forget:  c.memo.forget,
 		},
 	}
 }

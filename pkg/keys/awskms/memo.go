@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"sync"
+
+	"github.com/kenvhq/kenv/pkg/secret"
 )
 
 // maxRemembered bounds how many data keys a long-lived process keeps.
@@ -63,7 +65,9 @@ func (m *memo) get(ctx context.Context, id string, f func(context.Context) ([]by
 
 func (m *memo) fly(ctx context.Context, id string, fl *flight, f func(context.Context) ([]byte, error)) {
 	defer fl.cancel()
-	dataKey, err := f(ctx)
+	var dataKey []byte
+	var err error
+	secret.Do(func() { dataKey, err = f(ctx) })
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err == nil {
@@ -90,6 +94,16 @@ func (m *memo) leave(id string, fl *flight) {
 	clear(fl.dataKey)
 }
 
+// forget wipes what is remembered.
+func (m *memo) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, dataKey := range m.known {
+		secret.Wipe(dataKey)
+	}
+	m.known = nil
+}
+
 func (m *memo) remember(id string, dataKey []byte) {
 	if m.known == nil {
 		m.known = make(map[string][]byte)
@@ -98,8 +112,8 @@ func (m *memo) remember(id string, dataKey []byte) {
 		if len(m.known) < maxRemembered {
 			break
 		}
-		clear(old)
+		secret.Wipe(old)
 		delete(m.known, other)
 	}
-	m.known[id] = bytes.Clone(dataKey)
+	m.known[id] = secret.Copy(dataKey)
 }

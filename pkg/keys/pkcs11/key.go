@@ -80,6 +80,7 @@ func provider(d *device) keys.Provider {
 		},
 		Forms:   []string{"pkcs11:token=…;object=…"},
 		Examine: d.examine,
+		Forget:  d.forget,
 	}
 }
 

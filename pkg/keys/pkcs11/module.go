@@ -49,6 +49,8 @@ func newDevice(env keys.Env) *device {
 	}
 }
 
+func (d *device) forget() { d.pins.forget() }
+
 // path returns the module's path.
 func (d *device) path() (string, error) {
 	if path := d.env.Set("pkcs11_module"); path != "" {

@@ -75,11 +75,27 @@ func (p *pins) set(t token, n *pin) {
 	p.of[t.id()] = n
 }
 
+// forget wipes the PINs that are known. One that was refused, or that nobody would tell,
+// stays that.
+func (p *pins) forget() {
+	p.lock.Lock()
+	defer p.lock.Unlock()
+	for id, known := range p.of {
+		if known.err == nil {
+			clear(known.text)
+			delete(p.of, id)
+		}
+	}
+}
+
 // refused notes that a token did not take its PIN, and returns the error that all who
 // want it get from now on.
 func (p *pins) refused(t token, code string) error {
 	p.lock.Lock()
-	place := p.of[t.id()].place
+	place := "an earlier use" // if it was forgotten meanwhile
+	if known := p.of[t.id()]; known != nil {
+		place = known.place
+	}
 	p.lock.Unlock()
 	err := fmt.Errorf("%w for token %q (%s), which came from %s; it is not tried again, since a few wrong ones lock the token", ErrPIN, t.label, code, place)
 	p.set(t, &pin{err: err})

@@ -34,6 +34,8 @@ func (*device) examine(context.Context) []keys.Finding {
 	return []keys.Finding{{What: "PKCS#11", State: keys.Note, Detail: "not in this build, so HSM keys cannot decrypt", Hint: "install the kenv-hsm build"}}
 }
 
+func (*device) forget() {}
+
 // Available returns ErrNoPKCS11 if this program cannot load a module.
 func Available() error { return ErrNoPKCS11 }
 
