@@ -258,6 +258,7 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 	}
 	e.stop = stop
 	e.mu.Unlock()
+	e.p.forget()
 	ended := cmd.Run()
 	text, _, err := kenv.ReadFile(e.path, kenv.MaxSize)
 	e.mu.Lock()

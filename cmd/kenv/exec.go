@@ -209,7 +209,7 @@ func (o *execOptions) prepare(ctx context.Context, p *process, files, argv []str
 		return keepAll && !rules.Pristine || kenv.MatchName(keep, name)
 	}
 	var err error
-	e.env, err = rules.Environ(os.Environ(), vars)
+	e.env, err = rules.Environ(p.environ(), vars)
 	if errors.Is(err, run.ErrUnsafe) {
 		err = hinted{err, "if the files are to be trusted with that: --allow-unsafe-env"}
 	}
@@ -247,6 +247,7 @@ func tellGitHub(p *process, e *execution) error {
 // parent lets it. kenv itself must not.
 func (p *process) supervise(program *run.Program) {
 	p.handOver()
+	p.forget()
 	p.coreDump()
 	program.Started = func() { forbidCoreDumps() }
 }

@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"os"
 	"strings"
 
 	"github.com/kenvhq/kenv/pkg/kenv"
@@ -67,17 +67,12 @@ func (o *execFileOptions) run(ctx context.Context, cmd *cobra.Command, p *proces
 	if err := j.read(p.ui); err != nil {
 		return err
 	}
-	f, err := p.setup().Open(ctx, j.source)
-	if err != nil {
-		return j.about(err)
-	}
-	defer f.Wipe()
-	text, err := kenv.Text(f, j.output)
+	text, err := decrypted(ctx, p, j)
 	if err != nil {
 		return j.about(err)
 	}
 	defer clear(text)
-	env := os.Environ()
+	env := p.environ()
 	if exec.user != nil {
 		if env, err = (run.Rules{}).Environ(env, exec.user.Vars()); err != nil {
 			return err
@@ -90,4 +85,16 @@ func (o *execFileOptions) run(ctx context.Context, cmd *cobra.Command, p *proces
 		p.supervise(&program)
 		return program
 	})
+}
+
+// decrypted returns a plaintext, and leaves nothing of the file that it comes from.
+func decrypted(ctx context.Context, p *process, j *job) ([]byte, error) {
+	f, err := p.setup().Open(ctx, j.source)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Wipe()
+	text, err := kenv.Text(f, j.output)
+	defer clear(text) // it may be the file's own
+	return bytes.Clone(text), err
 }

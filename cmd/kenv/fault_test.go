@@ -44,7 +44,7 @@ type victim struct {
 }
 
 func newVictim(t *testing.T, lines int) *victim {
-	path, err := exec.LookPath("kenv") // TestMain puts it there
+	path, err := exec.LookPath("kenv-in-sight") // TestMain puts it there
 	if err != nil {
 		t.Fatal(err)
 	}

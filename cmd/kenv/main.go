@@ -11,7 +11,10 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-func main() { os.Exit(Main(context.Background(), os.Args[1:])) }
+func main() {
+	hideMemory()
+	os.Exit(Main(context.Background(), os.Args[1:]))
+}
 
 // Main runs kenv with the arguments that follow the program's name and returns its
 // exit code.

@@ -14,6 +14,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
 	"github.com/kenvhq/kenv/pkg/keys/all"
+	"github.com/kenvhq/kenv/pkg/secret"
 	"github.com/spf13/cobra"
 )
 
@@ -34,12 +35,16 @@ type process struct {
 	handler  atomic.Pointer[func(syscall.Signal) bool]
 	ended    atomic.Int32 // the signal that ends the process
 	coreDump func()       // allows core dumps again, as far as they were
+
+	hidden map[string]string // variables that no program is to inherit but one that is asked for
 }
 
 func newProcess() *process {
 	p := &process{ui: newUI(os.Stdin, os.Stdout, os.Stderr), signals: make(chan os.Signal, 1), coreDump: forbidCoreDumps()}
+	p.hideVariables()
 	p.env = keys.ProcessEnv()
 	p.env.Prompt, p.env.Warn, p.env.Setting, p.env.AllowPlugins = p.ui.prompt, p.ui.warnf, p.setting, true
+	p.env.Getenv = p.getenv
 	p.settings = sync.OnceValues(func() (map[string]string, error) {
 		if p.env.ConfigDir == "" {
 			return nil, nil
@@ -50,6 +55,46 @@ func newProcess() *process {
 	p.table = p.tables(p.env)
 	p.listen()
 	return p
+}
+
+// secretVariables are the variables whose values are secrets that are kenv's business.
+var secretVariables = []string{"KENV_AGE_KEY", "SOPS_AGE_KEY", "KENV_PKCS11_PIN"}
+
+// hideVariables takes these out of the environment, which all that
+// kenv starts inherits: editor, gpg, git, plugins, the command that prints an identity.
+func (p *process) hideVariables() {
+	p.hidden = map[string]string{}
+	for _, name := range secretVariables {
+		if value, ok := os.LookupEnv(name); ok {
+			p.hidden[name] = value
+			os.Unsetenv(name)
+		}
+	}
+}
+
+func (p *process) getenv(name string) string {
+	if value, ok := p.hidden[name]; ok {
+		return value
+	}
+	return os.Getenv(name)
+}
+
+// environ is the environment that kenv was started in.
+func (p *process) environ() []string {
+	env := os.Environ()
+	for _, name := range secretVariables {
+		if value, ok := p.hidden[name]; ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
+// forget leaves no secret in memory that is only of use for opening files. It is called
+// before kenv waits for a program.
+func (p *process) forget() {
+	p.table.Forget()
+	secret.Collect()
 }
 
 // addSetting makes one of the user's settings a flag of all commands.
@@ -152,5 +197,5 @@ func (p *process) setup() kenv.Setup {
 		order = os.Getenv("SOPS_DECRYPTION_ORDER")
 	}
 	words := strings.FieldsFunc(order, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
-	return kenv.Setup{Keys: p.table, Getenv: os.Getenv, Config: config, Order: words}
+	return kenv.Setup{Keys: p.table, Getenv: p.getenv, Config: config, Order: words}
 }

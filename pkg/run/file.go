@@ -9,7 +9,7 @@ import (
 // A File is a text that a program gets as a file, which is there as long as the program
 // runs.
 type File struct {
-	Text []byte
+	Text []byte // wiped by Run, when it is of no use any more
 	Name string // its name, without a directory
 	// Regular makes it a regular file, which takes up space, in memory if the system
 	// has file systems there. Otherwise it is a FIFO: the text is handed to whoever
@@ -38,6 +38,7 @@ func (f File) Run(program func(path string) Program) error {
 	path := filepath.Join(dir.Path, f.Name)
 	if f.Regular || !haveFIFOs {
 		err = f.write(path)
+		clear(f.Text)
 	} else {
 		var stop func()
 		if stop, err = f.serve(path); err == nil {
