@@ -61,5 +61,6 @@ func (m *contentMAC) wipe() { clear(m.buf[:cap(m.buf)]) }
 // upper-case hexadecimal digits.
 func (m *contentMAC) sum() string {
 	m.flush()
+	m.wipe()
 	return fmt.Sprintf("%X", m.hash.Sum(nil))
 }
