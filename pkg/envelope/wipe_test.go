@@ -88,8 +88,7 @@ func TestKeysAreWiped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err = Open(t.Context(), bytes.Replace(sealed.Data, []byte("a:"), []byte("b:"), 1), doc.YAML{}, table, OpenOptions{})
-		if err == nil {
+		if _, err = Open(t.Context(), bytes.Replace(sealed.Data, []byte("a:"), []byte("b:"), 1), doc.YAML{}, table, OpenOptions{}); err == nil {
 			t.Fatal("a changed file opens")
 		}
 		wiped(t, "data key of a changed file", m.unwrapped...)
