@@ -45,9 +45,9 @@ plaintext, as diff.kenv.cachetextconv is set.`,
 }
 
 func runGitTextconv(ctx context.Context, p *process, name string) error {
-	if driver := git.Caching(ctx); driver != "" {
-		return &git.CacheError{Driver: driver}
-	}
+	// Asking git takes as long as decrypting.
+	caching := make(chan string, 1)
+	go func() { caching <- git.Caching(ctx) }()
 	data, _, err := kenv.ReadFile(name, kenv.MaxSize)
 	if err != nil {
 		return err
@@ -67,6 +67,9 @@ func runGitTextconv(ctx context.Context, p *process, name string) error {
 	defer cancel()
 	text := git.Text(limited, setup, data, os.Getenv("CI") == "true")
 	defer clear(text)
+	if driver := <-caching; driver != "" {
+		return &git.CacheError{Driver: driver}
+	}
 	return p.ui.print([]byte(escapeText(string(text))))
 }
 

@@ -28,9 +28,7 @@ func generate(dir string) error {
 	}
 	for _, w := range works() {
 		r := rand.New(rand.NewPCG(1, uint64(w.leaves)))
-		if w.leaves > 0 {
-			files[w.file()] = text(w.format, services(r, w.leaves))
-		}
+		files[w.file()] = text(w.format, services(r, w.leaves, w.long))
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -50,7 +48,7 @@ type service struct {
 
 const perService = 10
 
-func services(r *rand.Rand, leaves int) []service {
+func services(r *rand.Rand, leaves int, long bool) []service {
 	random := func(n int) string {
 		const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 		b := make([]byte, n)
@@ -60,8 +58,8 @@ func services(r *rand.Rand, leaves int) []service {
 		return "x" + string(b) // so that none reads as a number
 	}
 	token := 23
-	if leaves == huge {
-		token = 260 // some 100 MB in all
+	if long {
+		token = 260
 	}
 	list := make([]service, leaves/perService)
 	for i := range list {

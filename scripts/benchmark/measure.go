@@ -117,7 +117,7 @@ func (b *bench) growth() {
 			continue
 		}
 		for tenth, base := range b.costs {
-			if tenth.verb != w.verb || tenth.format != w.format || tenth.leaves != w.leaves/10 {
+			if tenth.verb != w.verb || tenth.format != w.format || tenth.long != w.long || tenth.leaves != w.leaves/10 {
 				continue
 			}
 			fmt.Printf("| %v | %s | %s | %s | ≤ %v × |\n", w,

@@ -13,6 +13,7 @@ type work struct {
 	format     string
 	leaves     int
 	time, peak float64
+	long       bool // long values: a hundred bytes of file for each on average
 }
 
 const (
@@ -27,48 +28,64 @@ const (
 // works is in the order of running: a file is encrypted before it is decrypted.
 func works() []work {
 	return []work{
-		{"encrypt", "YAML", small, 0, memory},
-		{"decrypt", "YAML", small, 0.5, memory},
-		{"check", "YAML", small, 0.5, memory},
-		{"textconv", "YAML", small, 0.5, memory},
-		{"encrypt", "dotenv", small, 0, memory},
-		{"decrypt", "dotenv", small, 0.5, memory},
-		{"exec", "dotenv", small, 0.5, memory},
-		{"encrypt", "dotenv", some, 0, memory},
-		{"decrypt", "dotenv", some, 0, memory},
-		{"encrypt", "YAML", medium, 0, memory},
-		{"decrypt", "YAML", medium, 0, memory},
-		{"encrypt", "YAML", large, 0.3, 0.6},
-		{"decrypt", "YAML", large, 0.2, 0.6},
-		{"encrypt", "YAML", huge, 0, 0},
-		{"decrypt", "YAML", huge, 0, 0},
-		{"encrypt", "JSON", medium, 0, memory},
-		{"decrypt", "JSON", medium, 0, memory},
-		{"encrypt", "JSON", large, 0.03, memory},
-		{"decrypt", "JSON", large, 0.03, memory},
-		{"encrypt", "JSON", huge, 0, 0},
-		{"decrypt", "JSON", huge, 0, 0},
-		{"encrypt", "dotenv", medium, 0, memory},
-		{"decrypt", "dotenv", medium, 0, memory},
-		{"encrypt", "dotenv", large, 0.6, memory},
-		{"decrypt", "dotenv", large, 0.6, memory},
-		{"encrypt", "dotenv", huge, 0, 0},
-		{"decrypt", "dotenv", huge, 0, 0},
-		{"encrypt", "INI", medium, 0, memory},
-		{"decrypt", "INI", medium, 0, memory},
-		{"encrypt", "INI", large, 1, memory},
-		{"decrypt", "INI", large, 1, memory},
+		{"encrypt", "YAML", small, 0, memory, false},
+		{"decrypt", "YAML", small, 0.5, memory, false},
+		{"check", "YAML", small, 0.5, memory, false},
+		{"textconv", "YAML", small, 0.5, memory, false},
+		{"encrypt", "dotenv", small, 0, memory, false},
+		{"decrypt", "dotenv", small, 0.5, memory, false},
+		{"exec", "dotenv", small, 0.5, memory, false},
+		{"encrypt", "dotenv", some, 0, memory, false},
+		{"decrypt", "dotenv", some, 0, memory, false},
+		{"encrypt", "YAML", medium, 0, memory, false},
+		{"decrypt", "YAML", medium, 0, memory, false},
+		{"encrypt", "YAML", large, 0.3, 0.6, false},
+		{"decrypt", "YAML", large, 0.2, 0.6, false},
+		{"encrypt", "YAML", large, 0, 0, true},
+		{"encrypt", "YAML", huge, 0, 0, true},
+		{"decrypt", "YAML", large, 0, 0, true},
+		{"decrypt", "YAML", huge, 0, 0, true},
+		{"encrypt", "JSON", medium, 0, memory, false},
+		{"decrypt", "JSON", medium, 0, memory, false},
+		{"encrypt", "JSON", large, 0.03, memory, false},
+		{"decrypt", "JSON", large, 0.03, memory, false},
+		{"encrypt", "JSON", large, 0, 0, true},
+		{"encrypt", "JSON", huge, 0, 0, true},
+		{"decrypt", "JSON", large, 0, 0, true},
+		{"decrypt", "JSON", huge, 0, 0, true},
+		{"encrypt", "dotenv", medium, 0, memory, false},
+		{"decrypt", "dotenv", medium, 0, memory, false},
+		{"encrypt", "dotenv", large, 0.6, memory, false},
+		{"decrypt", "dotenv", large, 0.6, memory, false},
+		{"encrypt", "dotenv", large, 0, 0, true},
+		{"encrypt", "dotenv", huge, 0, 0, true},
+		{"decrypt", "dotenv", large, 0, 0, true},
+		{"decrypt", "dotenv", huge, 0, 0, true},
+		{"encrypt", "INI", medium, 0, memory, false},
+		{"decrypt", "INI", medium, 0, memory, false},
+		{"encrypt", "INI", large, 1, memory, false},
+		{"decrypt", "INI", large, 1, memory, false},
 	}
 }
 
-func (w work) String() string { return fmt.Sprintf("%s %s, %d values", w.verb, w.format, w.leaves) }
+func (w work) String() string {
+	values := "values"
+	if w.long {
+		values = "long values"
+	}
+	return fmt.Sprintf("%s %s, %d %s", w.verb, w.format, w.leaves, values)
+}
 
 func (w work) file() string {
 	extension := strings.ToLower(w.format)
 	if w.format == "dotenv" {
 		extension = "env"
 	}
-	return fmt.Sprintf("secrets-%d.%s", w.leaves, extension)
+	name := "secrets"
+	if w.long {
+		name = "long"
+	}
+	return fmt.Sprintf("%s-%d.%s", name, w.leaves, extension)
 }
 
 // matches says whether a work is asked for, or makes what one that is asked for needs.
@@ -105,7 +122,7 @@ func (p program) arguments(w work, plain, recipient string) (args []string, inPl
 	file := filepath.Join(p.dir, w.file())
 	switch p.which {
 	case ofSops:
-		if w.leaves == huge {
+		if w.long {
 			return nil, false // it takes minutes, of JSON hours
 		}
 		return map[string][]string{
