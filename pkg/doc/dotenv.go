@@ -167,8 +167,9 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	}
 	if len(edits) > 0 {
 		body = Apply(body, edits)
+		lines = dotenvLines(body, false)
 	}
-	d, err := f.shape(body)
+	d, err := f.shaped(body, lines)
 	if err == nil && (sole(d.Roots[0], RootKey) != nil || sole(d.Roots[0], TextKey) != nil) {
 		return nil, nil, ErrRung
 	}
@@ -192,8 +193,12 @@ func envPlaces(body []byte, lines []envLine) func(envLine) Place {
 	}
 }
 
-func (Dotenv) shape(body []byte) (*Document, error) {
-	d := &Document{Src: body, Roots: []*Node{envNodes(body, dotenvLines(body, false))}}
+func (f Dotenv) shape(body []byte) (*Document, error) {
+	return f.shaped(body, dotenvLines(body, false))
+}
+
+func (Dotenv) shaped(body []byte, lines []envLine) (*Document, error) {
+	d := &Document{Src: body, Roots: []*Node{envNodes(body, lines)}}
 	d.at = attachment{at: len(body), noEOL: len(body) > 0 && body[len(body)-1] != '\n'}
 	return d, nil
 }
@@ -273,7 +278,6 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 	lines := dotenvLines(src, false)
 	d := &Document{Src: src}
 	var flat []Field
-	kept := make([]envLine, 0, len(lines))
 	first, last := -1, -1
 	for i, l := range lines {
 		if l.eq >= 0 && bytes.HasPrefix(src[l.Start:l.eq], []byte(dotenvMeta)) {
@@ -291,7 +295,6 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 			line, _ := lineCol(src, l.Start)
 			return nil, &SyntaxError{Format: "dotenv", Line: line, Msg: "neither KEY=VALUE nor a comment, in an encrypted file"}
 		}
-		kept = append(kept, l)
 	}
 	if first < 0 {
 		return nil, ErrNoMetadata
@@ -309,7 +312,7 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 		block.Start--
 	}
 	d.blocks = []Span{block}
-	d.Roots = []*Node{envNodes(src, kept)}
+	d.Roots = []*Node{envNodes(src, slices.Delete(lines, first, last+1))}
 	v, err := unflatten(flat)
 	if err != nil {
 		return nil, err

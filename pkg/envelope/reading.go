@@ -8,14 +8,13 @@ import (
 )
 
 // A reading decrypts a file: the walk over its tree says what should be a token, and
-// the tokens are opened a window at a time, side by side.
+// a batch opens the tokens.
 type reading struct {
 	*opening
-	how  OpenOptions
-	out  *File
-	box  *valueCipher
-	sum  *contentMAC
-	wait []toOpen
+	how OpenOptions
+	out *File
+	box *valueCipher
+	sum *contentMAC
 
 	mac         token
 	opened      []*doc.Node // nodes that were tokens
@@ -65,41 +64,33 @@ func (r *reading) decrypt() error {
 		return err
 	}
 	leaves := r.doc.Leaves()
-	r.wait, r.opened = make([]toOpen, 0, min(leaves, window)), make([]*doc.Node, 0, leaves)
+	r.opened = make([]*doc.Node, 0, leaves)
+	batch := newBatch(r.box, leaves, func(c *valueCipher, t *toOpen) { t.open(c, r.sealed) }, r.take)
+	defer func() { batch.wait() }()
 	for _, root := range r.doc.Roots {
-		if err := sel.walk(root, r.visit); err != nil {
+		err := sel.walk(root, func(n *doc.Node, aad string, encrypted bool) error {
+			n.Encrypted = encrypted
+			if n.Kind == doc.Scalar && n.Type == doc.Null || n.Kind == doc.Comment && !encrypted {
+				return nil
+			}
+			return batch.add(toOpen{n: n, aad: aad})
+		})
+		if err != nil {
 			return err
 		}
 	}
-	return r.flush()
+	return batch.end()
 }
 
-func (r *reading) visit(n *doc.Node, aad string, encrypted bool) error {
-	n.Encrypted = encrypted
-	if n.Kind == doc.Scalar && n.Type == doc.Null || n.Kind == doc.Comment && !encrypted {
-		return nil
+// take puts what a token holds in its place.
+func (r *reading) take(t *toOpen) error {
+	take := r.takeValue
+	if t.n.Kind == doc.Comment {
+		take = r.takeComment
 	}
-	if r.wait = append(r.wait, toOpen{n: n, aad: aad}); len(r.wait) == window {
-		return r.flush()
+	if msg := take(t); msg != "" {
+		return &IntegrityError{Line: r.doc.Line(t.n), Path: displayPath(t.n, t.aad), Msg: msg}
 	}
-	return nil
-}
-
-// flush opens the tokens that are due, and takes what they hold in file order.
-func (r *reading) flush() error {
-	r.box.each(len(r.wait), func(c *valueCipher, i int) { r.wait[i].open(c, r.sealed) })
-	for i := range r.wait {
-		w := &r.wait[i]
-		take := r.takeValue
-		if w.n.Kind == doc.Comment {
-			take = r.takeComment
-		}
-		if msg := take(w); msg != "" {
-			return &IntegrityError{Line: r.doc.Line(w.n), Path: displayPath(w.n, w.aad), Msg: msg}
-		}
-	}
-	clear(r.wait)
-	r.wait = r.wait[:0]
 	return nil
 }
 

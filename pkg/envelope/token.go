@@ -7,11 +7,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -177,7 +174,7 @@ type valueCipher struct {
 	random [nonceBatch * nonceSize]byte
 
 	made arena          // the strings that it gave out
-	team []*valueCipher // its clones, for each
+	team []*valueCipher // its clones, for start
 
 	text []byte // base64 on its way in
 	out  []byte // a token
@@ -215,46 +212,6 @@ func (c *valueCipher) wipe() {
 	for _, other := range c.team {
 		other.wipe()
 	}
-}
-
-const (
-	// window is how many tokens are worked on at a time: enough to go round, and no
-	// memory to speak of.
-	window = 2048
-	// share is how many of them one goroutine takes at a time. For fewer, another
-	// goroutine is not worth its while.
-	share = 128
-)
-
-// each calls do for every i from 0 to n, side by side where that pays, each time with
-// a cipher that nobody else has at that time.
-func (c *valueCipher) each(n int, do func(c *valueCipher, i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n/share)
-	if workers < 2 {
-		for i := range n {
-			do(c, i)
-		}
-		return
-	}
-	for len(c.team) < workers {
-		c.team = append(c.team, c.clone())
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for _, mine := range c.team[:workers] {
-		wg.Go(func() {
-			for {
-				end := int(next.Add(share))
-				for i := end - share; i < min(end, n); i++ {
-					do(mine, i)
-				}
-				if end >= n {
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
 }
 
 // token returns the token for plaintext, under a nonce of its own.

@@ -9,14 +9,14 @@ import (
 )
 
 // A writing is one form of the file being encrypted: the walk over its tree says what is to be
-// a token, and the tokens are made a window at a time, side by side.
+// a token, and a batch makes the tokens.
 type writing struct {
 	*sealing
 	doc   *doc.Document
 	box   *valueCipher
 	old   stock
 	sum   *contentMAC
-	wait  []toSeal
+	batch *batch[toSeal]
 	edits []doc.Edit
 	notes []doc.Note
 	at    map[*doc.Node]doc.Place
@@ -43,7 +43,9 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 	w := &writing{sealing: s, doc: d, box: box, notes: notes, sum: newContentMAC(s.policy.MACOnlyEncrypted)}
 	defer w.sum.wipe()
 	leaves := d.Leaves()
-	w.wait, w.edits = make([]toSeal, 0, min(leaves, window)), make([]doc.Edit, 0, leaves+1)
+	w.edits = make([]doc.Edit, 0, leaves+1)
+	w.batch = newBatch(box, leaves, w.seal, w.take)
+	defer func() { w.batch.wait() }()
 	if s.reuse {
 		if w.old, err = s.takeStock(d); err != nil {
 			return nil, err
@@ -54,7 +56,7 @@ func (s *sealing) attempt(d *doc.Document, notes []doc.Note) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := w.flush(); err != nil {
+	if err := w.batch.end(); err != nil {
 		return nil, err
 	}
 	if w.selected == 0 && (w.leaves > 0 || d.Whole != nil) && !(s.policy.AllowUnencrypted && d.Whole == nil) {
@@ -100,31 +102,22 @@ func (w *writing) queue(t toSeal) error {
 		return nil
 	}
 	t.token, _ = w.old.take(tokenKey{t.aad, t.tag, t.n.Text})
-	if w.wait = append(w.wait, t); len(w.wait) == window {
-		return w.flush()
-	}
-	return nil
+	return w.batch.add(t)
 }
 
-// flush makes the tokens that are due, and the edits that put them in place.
-func (w *writing) flush() error {
-	w.box.each(len(w.wait), func(c *valueCipher, i int) { w.seal(c, &w.wait[i]) })
-	for i := range w.wait {
-		t := &w.wait[i]
-		if t.n.Kind == doc.Comment && w.policy.Selector.UnencryptedCommentRegex != "" && w.selector.marks(t.token) {
-			return errors.New("unencrypted_comment_regex matches encrypted comments")
-		}
-		if t.note.Kind != 0 {
-			if w.at == nil {
-				w.at = w.doc.Index()
-			}
-			t.note.Path, t.note.N = w.at[t.n].Path, w.at[t.n].N
-			w.notes = append(w.notes, t.note)
-		}
-		w.edits = append(w.edits, t.edit)
+// take makes an edit of a token that was made.
+func (w *writing) take(t *toSeal) error {
+	if t.n.Kind == doc.Comment && w.policy.Selector.UnencryptedCommentRegex != "" && w.selector.marks(t.token) {
+		return errors.New("unencrypted_comment_regex matches encrypted comments")
 	}
-	clear(w.wait)
-	w.wait = w.wait[:0]
+	if t.note.Kind != 0 {
+		if w.at == nil {
+			w.at = w.doc.Index()
+		}
+		t.note.Path, t.note.N = w.at[t.n].Path, w.at[t.n].N
+		w.notes = append(w.notes, t.note)
+	}
+	w.edits = append(w.edits, t.edit)
 	return nil
 }
 
