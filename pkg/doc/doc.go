@@ -473,6 +473,10 @@ func (n *Node) TokenText() string {
 // one that an alias stands for.
 func (n *Node) Replaceable() bool { return !n.virtual && n.style&isAlias == 0 }
 
+// HasStringKey reports whether the node's key is a string in YAML, the only kind that sops
+// reads.
+func (n *Node) HasStringKey() bool { return n.style&badKey == 0 }
+
 // IsEmptyListComment reports whether the node is a comment without text in a
 // list, which sops turns into a list element.
 func (n *Node) IsEmptyListComment() bool {
