@@ -20,18 +20,22 @@ type entryCipher struct {
 	aad []byte // "kenv PURPOSE v1"
 }
 
-func newEntryCipher(dataKey []byte, purpose string) (*entryCipher, error) {
-	c := &entryCipher{aad: []byte("kenv " + purpose + " v1")}
-	var err error
+func newEntryCipher(dataKey []byte, purpose string) (c *entryCipher, err error) {
 	secret.Do(func() {
 		key := derive(dataKey, purpose)
 		defer clear(key)
-		var block cipher.Block
-		if block, err = aes.NewCipher(key); err == nil {
-			c.gcm, err = cipher.NewGCM(block)
-		}
+		c, err = entryCipherOf(key, "kenv "+purpose+" v1")
 	})
 	return c, err
+}
+
+func entryCipherOf(key []byte, aad string) (*entryCipher, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := cipher.NewGCM(block)
+	return &entryCipher{gcm, []byte(aad)}, err
 }
 
 func (c *entryCipher) seal(plain []byte) string {

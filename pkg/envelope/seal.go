@@ -25,7 +25,11 @@ const (
 )
 
 func derive(dataKey []byte, purpose string) []byte {
-	key, err := hkdf.Key(sha256.New, dataKey, nil, "kenv "+purpose+" v1", 32)
+	return expand(dataKey, "kenv "+purpose+" v1")
+}
+
+func expand(secret []byte, info string) []byte {
+	key, err := hkdf.Key(sha256.New, secret, nil, info, 32)
 	if err != nil {
 		panic(err) // only for impossible lengths
 	}
