@@ -28,8 +28,8 @@ func derive(dataKey []byte, purpose string) []byte {
 	return expand(dataKey, "kenv "+purpose+" v1")
 }
 
-func expand(secret []byte, info string) []byte {
-	key, err := hkdf.Key(sha256.New, secret, nil, info, 32)
+func expand(ikm []byte, info string) []byte {
+	key, err := hkdf.Key(sha256.New, ikm, nil, info, 32)
 	if err != nil {
 		panic(err) // only for impossible lengths
 	}
@@ -65,11 +65,10 @@ type sealer struct {
 // as encrypted or not, and the metadata around it.
 func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *Metadata) []byte {
 	s := &sealer{
-		doc: d,
-		mac: newMAC(dataKey, purposeSeal),
-		buf: make([]byte, 0, 4096),
-		// In dotenv and INI, what is a comment is not the same to all readers.
-		allComments:   m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv" || format == "ini",
+		doc:           d,
+		mac:           newMAC(dataKey, purposeSeal),
+		buf:           make([]byte, 0, 4096),
+		allComments:   allComments(format, m),
 		onlyEncrypted: m.MACOnlyEncrypted,
 	}
 	if s.onlyEncrypted {
@@ -78,6 +77,19 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 			s.cover(r)
 		}
 	}
+	s.encode(format, meta)
+	return s.mac.Sum(nil)
+}
+
+// allComments reports whether comments in clear are covered, too.
+func allComments(format string, m *Metadata) bool {
+	// In dotenv and INI, what is a comment is not the same to all readers.
+	return m.Selector.EncryptedCommentRegex != "" || m.Selector.UnencryptedCommentRegex != "" || format == "dotenv" || format == "ini"
+}
+
+// encode writes a whole file.
+func (s *sealer) encode(format string, meta doc.Fields) {
+	d := s.doc
 	s.str('F', format)
 	for i, r := range d.Roots {
 		switch {
@@ -96,7 +108,6 @@ func sealOf(dataKey []byte, format string, d *doc.Document, meta doc.Fields, m *
 	s.byte('.')
 	s.fields(meta, 0)
 	s.flush()
-	return s.mac.Sum(nil)
 }
 
 // cover notes which nodes hold something encrypted or a comment that may say what is.
