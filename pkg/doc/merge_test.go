@@ -179,3 +179,37 @@ func TestMergeTextTime(t *testing.T) {
 		}
 	}
 }
+
+// FuzzMergeText: no line of the three texts is lost or moved in a merge; what one side
+// leaves as it was, the other decides; and the sides are alike but for their names.
+func FuzzMergeText(f *testing.F) {
+	f.Add([]byte("a\nb\nc\n"), []byte("A\nb\nc\n"), []byte("a\nb\nC"))
+	f.Add([]byte("a\r\nb"), []byte("a\nX"), []byte("a\nY\n"))
+	f.Add([]byte("a\na\n{\n}\na\n"), []byte("a\n{\n}\n"), []byte("{\na\n}\na\n"))
+	f.Add([]byte(""), []byte("x\n"), []byte("y\n"))
+	f.Fuzz(func(t *testing.T, base, ours, theirs []byte) {
+		m := MergeText(base, ours, theirs)
+		var b, o, h []byte
+		for _, c := range m.chunks {
+			b, o, h = append(b, c.base...), append(o, c.ours...), append(h, c.theirs...)
+			if same := bytes.Equal(c.ours, c.theirs); same != (c.who == nobody || c.who == alike) {
+				t.Fatalf("%+v: are both sides the same?", c)
+			}
+			if c.who == onlyOurs && !bytes.Equal(c.theirs, c.base) || c.who == onlyTheirs && !bytes.Equal(c.ours, c.base) {
+				t.Fatalf("%+v: the other side changed it as well", c)
+			}
+		}
+		if !bytes.Equal(b, base) || !bytes.Equal(o, ours) || !bytes.Equal(h, theirs) {
+			t.Fatalf("the parts make\n%q\n%q\n%q", b, o, h)
+		}
+		back := MergeText(base, theirs, ours)
+		if back.Conflicts() != m.Conflicts() || m.Conflicts() == 0 && !bytes.Equal(back.Text(false), m.Text(false)) {
+			t.Fatalf("the other way round it is\n%q\nand not\n%q", back.Text(false), m.Text(false))
+		}
+		for _, alone := range []*TextMerge{MergeText(base, ours, base), MergeText(base, base, ours), MergeText(base, ours, ours)} {
+			if alone.Conflicts() != 0 || !bytes.Equal(alone.Text(false), ours) {
+				t.Fatalf("one change alone makes %q", alone.Text(false))
+			}
+		}
+	})
+}

@@ -64,3 +64,39 @@ func TestIsShell(t *testing.T) {
 		}
 	}
 }
+
+// FuzzBlock: kenv's lines come out of any text as if they had never been there, and going in
+// twice is going in once.
+func FuzzBlock(f *testing.F) {
+	f.Add([]byte("#!/bin/sh\nmake\n"), 10, []byte("kenv\n"))
+	f.Add([]byte("a\r\nb"), 99, []byte(""))
+	f.Add([]byte(blockBegin+"\nx\n"+blockEnd+"y"), 0, []byte("z\n"))
+	f.Fuzz(func(t *testing.T, text []byte, at int, lines []byte) {
+		at = min(max(at, 0), len(text))
+		if at < len(text) {
+			at = bytes.LastIndexByte(text[:at], '\n') + 1 // a block begins a line
+		}
+		if len(lines) > 0 {
+			lines = append(bytes.Clone(lines), '\n')
+		}
+		if bytes.Contains(lines, []byte("kenv git install")) {
+			return // they are ours to choose
+		}
+		with, err := putBlock(text, at, "", string(lines))
+		if marked := bytes.Contains(text, []byte(blockBegin)) || bytes.Contains(text, []byte(blockEnd)); err != nil {
+			if !marked {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		} else if marked {
+			return // TestBlock
+		}
+		again, err := putBlock(with, 0, "", string(lines))
+		if err != nil || !bytes.Equal(again, with) {
+			t.Fatalf("a second time it is\n%q\nand not\n%q (%v)", again, with, err)
+		}
+		if rest, found, made, err := cutBlock(with); !bytes.Equal(rest, text) || !found || made || err != nil {
+			t.Fatalf("out of\n%q\ncomes\n%q (%v, %v, %v)", with, rest, found, made, err)
+		}
+	})
+}

@@ -4,6 +4,7 @@ package run
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,4 +65,33 @@ func TestEditorCommands(t *testing.T) {
 	if _, err := FindEditor("nonesuch --wait"); err == nil || !strings.Contains(err.Error(), "nonesuch") {
 		t.Errorf("an editor that is not there: %v", err)
 	}
+}
+
+// FuzzWords: words that are quoted for a shell come back, and a command's words are those
+// that the shell makes of it, where it has nothing to expand.
+func FuzzWords(f *testing.F) {
+	sh, noShell := exec.LookPath("sh")
+	for _, s := range []string{`vim -u "a b"`, `a\ b 'c\d' "e\"\$\x"`, `"" ''x`, "a\tb", `'`, `\`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, command string) {
+		words, err := Words(command)
+		if err != nil {
+			return
+		}
+		var quoted []string
+		for _, w := range words {
+			quoted = append(quoted, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
+		}
+		if again, err := Words(strings.Join(quoted, " \t")); err != nil || !slices.Equal(again, words) {
+			t.Fatalf("%q and quoted again %q, %v", words, again, err)
+		}
+		if noShell != nil || strings.Trim(command, `abcxyz018 .,:/_-'"\`) != "" {
+			return
+		}
+		out, err := exec.Command(sh, "-c", `printf '%s\000' `+command).Output()
+		if want := strings.Join(words, "\x00") + "\x00"; err != nil || string(out) != want {
+			t.Fatalf("%q, and in a shell %q, %v", words, out, err)
+		}
+	})
 }
