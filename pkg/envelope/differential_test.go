@@ -212,3 +212,31 @@ func FuzzSopsTampered(f *testing.F) {
 		}
 	})
 }
+
+// TestUnlikeSops: a key that is there twice or is no string, which the mac does not cover
+// and sops refuses, is refused in a file without a seal.
+func TestUnlikeSops(t *testing.T) {
+	sops := startSops(t)
+	encrypted := sops.encrypt(t, doc.YAML{}, []byte("a: x\nb:\n    \"1\": y\n"))
+	if encrypted.Error != "" {
+		t.Fatal(encrypted.Error)
+	}
+	if _, err := Open(t.Context(), encrypted.Text, doc.YAML{}, sops.table, OpenOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(string) string{
+		"null behind":  sub(`^(a: .*\n)`, "${1}a: null\n"),
+		"empty before": sub(`^a: `, "a: \"\"\na: "),
+		"below":        sub(`^(    "1": .*\n)`, "${1}    \"1\":\n"),
+		"number":       sub(`^    "1": `, "    1: "),
+	} {
+		tampered := change(string(encrypted.Text))
+		if tampered == string(encrypted.Text) {
+			t.Fatal("nothing changed")
+		}
+		refused(t, name, tampered, doc.YAML{}, sops.table)
+		if sops.decrypt(t, doc.YAML{}, []byte(tampered)).Error == "" {
+			t.Errorf("%s: sops takes it", name)
+		}
+	}
+}

@@ -54,7 +54,48 @@ func (o *opening) reading(dataKey []byte, how OpenOptions) (*reading, error) {
 	if r.out.SealGone && !how.SealGone {
 		return nil, &IntegrityError{SealGone: true, Msg: "the seal is gone: something that does not know it wrote or changed this file"}
 	}
+	if _, yaml := o.format.(doc.YAML); yaml && !o.sealed && !how.unverified {
+		if n, why := unlikeSops(o.doc); n != nil {
+			return nil, &IntegrityError{Line: o.doc.Line(n), Path: displayPath(n, n.Key), Msg: why}
+		}
+	}
 	return r, nil
+}
+
+// unlikeSops returns a member of a YAML file that sops does not read, and so did not write.
+// The mac does not cover key types, nor a null that has the key of another value and
+// could stand in for it.
+func unlikeSops(d *doc.Document) (n *doc.Node, why string) {
+	var walk func(m *doc.Node, first bool) bool
+	walk = func(m *doc.Node, first bool) bool {
+		var seen map[string]bool // of document 1, where the metadata is, sops looks for such keys
+		if first && m.Kind == doc.Map {
+			seen = make(map[string]bool, len(m.Items))
+		}
+		for _, c := range m.Items {
+			switch {
+			case c.Kind == doc.Comment:
+				continue
+			case !c.HasStringKey():
+				n, why = c, "the key is not a string"
+			case seen[c.Key]:
+				n, why = c, "the key occurs twice"
+			}
+			if seen != nil {
+				seen[c.Key] = true
+			}
+			if n != nil || walk(c, first) {
+				return true
+			}
+		}
+		return false
+	}
+	for i, r := range d.Roots {
+		if walk(r, i == 0) {
+			break
+		}
+	}
+	return n, why
 }
 
 // decrypt turns the tokens of the tree into what they hold.
@@ -187,8 +228,8 @@ func (r *reading) verify() ([]doc.Note, error) {
 	if !r.sealed {
 		return nil, nil
 	}
-	seal, err := base64.StdEncoding.Strict().DecodeString(r.meta.Kenv.Seal)
-	if err != nil || subtle.ConstantTimeCompare(seal, sealOf(r.out.dataKey, r.format.Name(), r.doc, r.doc.Meta, r.meta)) != 1 {
+	seal, err := base64.StdEncoding.DecodeString(r.meta.Kenv.Seal)
+	if err != nil || base64Len(r.meta.Kenv.Seal) != len(seal) || subtle.ConstantTimeCompare(seal, sealOf(r.out.dataKey, r.format.Name(), r.doc, r.doc.Meta, r.meta)) != 1 {
 		return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
 	}
 	return r.out.openLayout()
