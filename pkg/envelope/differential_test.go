@@ -204,8 +204,13 @@ func FuzzSopsTampered(f *testing.F) {
 		}
 		got := treeOf(file.doc.Roots)
 		want := sops.decrypt(t, format, tampered)
-		if strings.HasPrefix(want.Error, "panic:") {
+		switch {
+		case strings.HasPrefix(want.Error, "panic:"):
 			return // of some files sops has no opinion
+		case strings.Contains(want.Error, "map merge requires map"):
+			// It writes such files itself, with an encrypted comment among what is merged.
+			// To Open a merge key is a key.
+			return
 		}
 		if want.Error != "" || got != want.Tree {
 			t.Fatalf("opens to\n%s\nsops has %s\n%s\nof\n%s", got, want.Error, want.Tree, tampered)
