@@ -211,6 +211,8 @@ func FuzzSopsTampered(f *testing.F) {
 			// It writes such files itself, with an encrypted comment among what is merged.
 			// To Open a merge key is a key.
 			return
+		case strings.Contains(want.Error, "metadata not found") && strings.Contains(string(tampered), " sops:"):
+			return // a tag such as !!binary before the metadata's key, which kenv reads past
 		}
 		if want.Error != "" || got != want.Tree {
 			t.Fatalf("opens to\n%s\nsops has %s\n%s\nof\n%s", got, want.Error, want.Tree, tampered)
