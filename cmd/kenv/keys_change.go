@@ -176,6 +176,16 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 	if err != nil {
 		return err
 	}
+	// Held to the end: of two that change a rule, the second's config has the change of
+	// the first, and so have the files that it writes.
+	rules := job{name: path, to: path}
+	if err := rules.takeLock(ctx, p.ui); err != nil {
+		return err
+	}
+	defer rules.dropLock()
+	if path, line, err = ruleFor(setup, paths); err != nil {
+		return err
+	}
 	src, stamp, err := kenv.ReadFile(path, 1<<20)
 	if err != nil {
 		return err
@@ -190,7 +200,7 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 			rule = &c.Rules[i]
 		}
 	}
-	if rule == nil {
+	if rule == nil || path != rules.name {
 		return fmt.Errorf("%s changed meanwhile; run the command again", path)
 	}
 	edited, err := change(c, src, rule)
@@ -234,14 +244,27 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 		return summary(errs, errors.New("nothing was changed, neither the config nor a file"))
 	}
 	if err := p.uninterrupted(func() error {
-		return kenv.Replace(path, edited, kenv.WriteOptions{Ciphertext: true, Expect: &stamp})
+		return kenv.Replace(path, edited, kenv.WriteOptions{Ciphertext: true, Expect: &stamp, Lock: rules.lock})
 	}); err != nil {
 		return err
 	}
 	p.ui.notef("%s: changed", shortPath(path))
 	errs = p.sideBySide(len(jobs), func(i int, s speaker) error {
 		j, out := jobs[i], results[i]
-		if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
+		j.speaker = s
+		before := j.stamp
+		done, err := j.take(ctx, p.ui)
+		if err != nil {
+			return err
+		}
+		defer done()
+		defer func() { j.source.Data = nil }()
+		if !j.stamp.Same(before) { // meanwhile somebody changed something else in it
+			if out, err = setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{}); err != nil {
+				return j.about(err)
+			}
+		}
+		if err := j.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
 			return err
 		}
 		sayResealed(s, j.name, out)
