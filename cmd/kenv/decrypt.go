@@ -85,9 +85,11 @@ func runDecrypt(cmd *cobra.Command, p *process, o *decryptOptions, files []strin
 }
 
 func (o *decryptOptions) decrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
-	if err := j.read(p.ui); err != nil {
+	done, err := j.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	open := setup.Open
 	if o.ignoreMAC {
 		open = setup.OpenUnverified
@@ -115,7 +117,7 @@ func (o *decryptOptions) decrypt(ctx context.Context, p *process, setup kenv.Set
 			return j.about(hinted{err, "write it to a file with -o FILE, or send it all the same with -o -"})
 		}
 	}
-	if err := j.write(p, data, kenv.WriteOptions{}); err != nil {
+	if err := j.write(ctx, p, data, kenv.WriteOptions{}); err != nil {
 		return err
 	}
 	if o.inPlace {

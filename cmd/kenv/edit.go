@@ -207,7 +207,7 @@ func (e *editing) loop(ctx context.Context) error {
 		}
 		out, err := e.encrypt(ctx, text)
 		if err == nil {
-			err = e.save(out)
+			err = e.save(ctx, out)
 		}
 		switch {
 		case err == nil:
@@ -307,8 +307,8 @@ func (e *editing) encrypt(ctx context.Context, text []byte) (*kenv.Encrypted, er
 	return e.setup.Encrypt(ctx, kenv.Source{Name: e.name, Data: text, Format: e.source.Format}, e.options.EncryptOptions)
 }
 
-func (e *editing) save(out *kenv.Encrypted) error {
-	if err := e.write(e.p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+func (e *editing) save(ctx context.Context, out *kenv.Encrypted) error {
+	if err := e.write(ctx, e.p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
 	e.mu.Lock()

@@ -202,9 +202,11 @@ func runEncrypt(cmd *cobra.Command, p *process, o *encryptOptions, files []strin
 }
 
 func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
-	if err := j.read(p.ui); err != nil {
+	done, err := j.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	defer clear(j.source.Data)
 	options := o.EncryptOptions
 	options.Output = j.output
@@ -219,7 +221,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 	if err != nil {
 		return j.about(orWhole(err))
 	}
-	if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+	if err := j.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
 	if out.FreshKey != "" {

@@ -38,6 +38,7 @@ const canary = "canary-Zk3vPq81"
 // A victim is a plaintext file and the real kenv that encrypts it in place.
 type victim struct {
 	kenv      string // the program
+	identity  string
 	recipient string
 	plaintext []byte
 	setup     kenv.Setup // that can decrypt
@@ -60,10 +61,21 @@ func newVictim(t *testing.T, lines int) *victim {
 	}}
 	return &victim{
 		kenv:      path,
+		identity:  secretOf(identity),
 		recipient: recipient,
 		plaintext: []byte("# " + canary + "\n" + strings.Repeat("password: "+canary+"\n---\n", lines) + "last: 1\n"),
 		setup:     kenv.Setup{Keys: all.Table(env)},
 	}
+}
+
+// secretOf returns the line with the secret of an identity file.
+func secretOf(file []byte) string {
+	for line := range strings.Lines(string(file)) {
+		if !strings.HasPrefix(line, "#") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 func (v *victim) args() []string {

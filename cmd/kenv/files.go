@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/kenv"
@@ -52,6 +54,7 @@ type job struct {
 	name   string // as given
 	source kenv.Source
 	stamp  kenv.Stamp
+	lock   *kenv.Lock // nil: the job does not hold it
 	output doc.Format // nil: that of the input
 	to     string     // a path; "" is standard output
 	deep   bool       // the directories that to is in are made if need be
@@ -259,6 +262,38 @@ func (j *job) read(u *ui) (err error) {
 	return err
 }
 
+// take is read for a job that writes to a file. If that is the one it reads, it has no
+// other kenv write to it in between, until done is called.
+func (j *job) take(ctx context.Context, u *ui) (done func(), err error) {
+	if j.to == j.name && j.name != stdinName {
+		if err := j.takeLock(ctx, u); err != nil {
+			return nil, err
+		}
+	}
+	if err := j.read(u); err != nil {
+		j.dropLock()
+		return nil, err
+	}
+	return j.dropLock, nil
+}
+
+// lockNote is after how long those who wait for a lock are told so.
+const lockNote = time.Second
+
+func (j *job) takeLock(ctx context.Context, u *ui) (err error) {
+	note := time.AfterFunc(lockNote, func() { u.notef("%s: waiting for another kenv that writes to it", j.to) })
+	defer note.Stop()
+	j.lock, err = kenv.LockFile(ctx, j.to)
+	return err
+}
+
+func (j *job) dropLock() {
+	if j.lock != nil {
+		j.lock.Unlock()
+		j.lock = nil
+	}
+}
+
 // about says which file an error is about.
 func (j *job) about(err error) error {
 	if err == nil {
@@ -268,10 +303,17 @@ func (j *job) about(err error) error {
 }
 
 // write puts the result where it belongs.
-func (j *job) write(p *process, data []byte, o kenv.WriteOptions) error {
+func (j *job) write(ctx context.Context, p *process, data []byte, o kenv.WriteOptions) error {
 	if j.to == "" {
 		return p.ui.print(data)
 	}
+	if j.lock == nil {
+		if err := j.takeLock(ctx, p.ui); err != nil {
+			return err
+		}
+		defer j.dropLock()
+	}
+	o.Lock = j.lock
 	if j.to == j.name {
 		o.Expect = &j.stamp
 	} else if j.deep {

@@ -182,9 +182,23 @@ type ruleChange struct {
 // changeKeys changes a rule of the config and then the files that it covers. All that
 // can fail for a file is done before anything is written.
 func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []string, change func(*config.Config, []byte, *config.Rule) ([]byte, error)) error {
+	// Held to the end: of two that change a rule, the second's config has the change of
+	// the first, and so have the files that it writes.
+	path, _, err := ruleFor(setup, paths)
+	if err != nil {
+		return err
+	}
+	rules := job{name: path, to: path}
+	if err := rules.takeLock(ctx, p.ui); err != nil {
+		return err
+	}
+	defer rules.dropLock()
 	r, err := newRuleChange(setup, paths, change)
 	if err != nil {
 		return err
+	}
+	if r.path != path {
+		return fmt.Errorf("%s changed meanwhile; run the command again", path)
 	}
 	results := make([]*kenv.Encrypted, len(r.jobs))
 	errs := p.sideBySide(len(r.jobs), func(i int, _ speaker) (err error) {
@@ -200,14 +214,27 @@ func changeKeys(ctx context.Context, p *process, setup kenv.Setup, paths []strin
 		return summary(errs, errors.New("nothing was changed, neither the config nor a file"))
 	}
 	if err := p.uninterrupted(func() error {
-		return kenv.Replace(r.path, r.edited, kenv.WriteOptions{Ciphertext: true, Expect: &r.stamp})
+		return kenv.Replace(r.path, r.edited, kenv.WriteOptions{Ciphertext: true, Expect: &r.stamp, Lock: rules.lock})
 	}); err != nil {
 		return err
 	}
 	p.ui.notef("%s: changed", shortPath(r.path))
 	errs = p.sideBySide(len(r.jobs), func(i int, s speaker) error {
 		j, out := r.jobs[i], results[i]
-		if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
+		j.speaker = s
+		before := j.stamp
+		done, err := j.take(ctx, p.ui)
+		if err != nil {
+			return err
+		}
+		defer done()
+		defer func() { j.source.Data = nil }()
+		if !j.stamp.Same(before) { // meanwhile somebody changed something else in it
+			if out, err = r.setup.UpdateKeys(ctx, j.source, kenv.UpdateOptions{}); err != nil {
+				return j.about(err)
+			}
+		}
+		if err := j.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true}); err != nil {
 			return err
 		}
 		sayResealed(s, j.name, out)

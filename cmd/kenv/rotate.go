@@ -72,14 +72,16 @@ func runRotate(cmd *cobra.Command, p *process, o *rotateOptions, files []string)
 }
 
 func (o *rotateOptions) rotate(ctx context.Context, p *process, setup kenv.Setup, j *job) error {
-	if err := j.read(p.ui); err != nil {
+	done, err := j.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	out, err := setup.Rotate(ctx, j.source, o.RotateOptions)
 	if err != nil {
 		return j.about(err)
 	}
-	if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+	if err := j.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
 	if len(out.Lost) > 0 {

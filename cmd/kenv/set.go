@@ -179,14 +179,16 @@ func (o *setOptions) value(cmd *cobra.Command, p *process, j *valueJob, args []s
 }
 
 func (j *valueJob) set(ctx context.Context, p *process, o *setOptions, v *doc.Document) error {
-	if err := j.read(p.ui); err != nil {
+	done, err := j.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	out, err := p.setup().Set(ctx, j.source, j.path, v, o.ChangeOptions)
 	if err != nil {
 		return j.about(err)
 	}
-	if err := j.finish(p, out, o.idempotent); err != nil || out.Same {
+	if err := j.finish(ctx, p, out, o.idempotent); err != nil || out.Same {
 		return err
 	}
 	if out.Added {
@@ -199,9 +201,11 @@ func (j *valueJob) set(ctx context.Context, p *process, o *setOptions, v *doc.Do
 }
 
 func (j *valueJob) unset(ctx context.Context, p *process, o *changeOptions) error {
-	if err := j.read(p.ui); err != nil {
+	done, err := j.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	out, err := p.setup().Unset(ctx, j.source, j.path, o.ChangeOptions)
 	if o.idempotent && as[*kenv.PathError](err) {
 		p.ui.notef("%s: there is no %q", j.name, j.path.String())
@@ -210,16 +214,16 @@ func (j *valueJob) unset(ctx context.Context, p *process, o *changeOptions) erro
 	if err != nil {
 		return j.about(err)
 	}
-	return j.finish(p, out, o.idempotent)
+	return j.finish(ctx, p, out, o.idempotent)
 }
 
 // finish writes a changed file.
-func (j *valueJob) finish(p *process, out *kenv.Changed, idempotent bool) error {
+func (j *valueJob) finish(ctx context.Context, p *process, out *kenv.Changed, idempotent bool) error {
 	if out.Same && (idempotent || bytes.Equal(out.Data, j.source.Data)) {
 		p.ui.notef("%s: that is its value already", j.name)
 		return nil
 	}
-	if err := j.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+	if err := j.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
 	if len(out.Lost) > 0 {

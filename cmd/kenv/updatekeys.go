@@ -128,6 +128,28 @@ func (u *keyUpdate) again(p *process) error {
 	return nil
 }
 
+// stillDue reports whether the changes of keys that somebody agreed to are to be made in
+// a file that was changed meanwhile; not if they have been made. If others would be, or if
+// its seal is gone, nobody has agreed to that.
+func (u *keyUpdate) stillDue(setup kenv.Setup) (bool, error) {
+	agreed := u.describe()
+	sealed := u.changes.Sealed
+	now, err := setup.KeyChanges(u.source)
+	switch {
+	case err != nil:
+		return false, err
+	case u.gone || sealed && !now.Sealed:
+		return false, kenv.ErrChanged
+	case now.None():
+		return false, nil
+	}
+	u.changes = now
+	if u.describe() != agreed {
+		return false, kenv.ErrChanged
+	}
+	return true, nil
+}
+
 // check says what is not as it should be.
 func check(p *process, updates []*keyUpdate, errs []error) error {
 	differ := 0
@@ -264,15 +286,23 @@ func (o *updateKeysOptions) agreeToReseal(p *process, setup kenv.Setup, u *keyUp
 func (o *updateKeysOptions) update(ctx context.Context, p *process, setup kenv.Setup, u *keyUpdate) error {
 	options := o.UpdateOptions
 	options.SealGone = u.gone
-	if err := u.again(p); err != nil {
+	before := u.stamp
+	done, err := u.take(ctx, p.ui)
+	if err != nil {
 		return err
 	}
+	defer done()
 	defer func() { u.source.Data = nil }()
+	if !u.stamp.Same(before) {
+		if due, err := u.stillDue(setup); err != nil || !due {
+			return u.about(err)
+		}
+	}
 	out, err := setup.UpdateKeys(ctx, u.source, options)
 	if err != nil {
 		return u.about(err)
 	}
-	if err := u.write(p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+	if err := u.write(ctx, p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
 		return err
 	}
 	sayResealed(u.speaker, u.name, out)

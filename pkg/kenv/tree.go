@@ -17,7 +17,7 @@ var ErrNotCovered = errors.New("no file there is covered by a rule")
 // EncryptedFiles returns the files that paths stand for: files themselves, whatever
 // they are, and of directories the encrypted files below them that a rule covers, or
 // all of them where no config is in force. What is a git repository's own is passed
-// over. Symbolic links below a directory are not followed. A file that cannot be read
+// over, and so are the temporary files of Replace. Symbolic links below a directory are not followed. A file that cannot be read
 // is returned, too, so that whoever works on it says so.
 func (s Setup) EncryptedFiles(paths []string) (files []string, err error) {
 	w := walk{s: s, configs: map[string]*config.Config{}}
@@ -88,7 +88,7 @@ type walk struct {
 }
 
 // files calls visit for a root that is a file, and else for the regular files below
-// it that are no configs.
+// it that are neither configs nor temporary.
 func (w *walk) files(root string, visit func(name string) error) error {
 	if info, err := os.Stat(root); err != nil || !info.IsDir() {
 		return visit(root)
@@ -100,7 +100,7 @@ func (w *walk) files(root string, visit func(name string) error) error {
 			return fmt.Errorf("reading directory: %w", err)
 		case d.IsDir() && d.Name() == ".git":
 			return fs.SkipDir
-		case !d.Type().IsRegular() || d.Name() == config.Name || d.Name() == config.SopsName:
+		case !d.Type().IsRegular() || d.Name() == config.Name || d.Name() == config.SopsName || isTemporary(d.Name()):
 			return nil
 		}
 		return visit(name)

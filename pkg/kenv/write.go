@@ -1,6 +1,7 @@
 package kenv
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -130,6 +131,9 @@ type WriteOptions struct {
 	// Expect, unless nil, is the state that the file must still be in: nothing
 	// that somebody else wrote meanwhile is overwritten.
 	Expect *Stamp
+	// Lock, unless nil, is held by the caller since before the file was read, and goes
+	// on to the new file. Otherwise Replace waits until nobody holds one.
+	Lock *Lock
 	// BreakLinks lets a file with several hard links be replaced under this name
 	// alone.
 	BreakLinks bool
@@ -191,14 +195,16 @@ func replace(path string, data []byte, o WriteOptions) error {
 	if err := s.fill(data, t); err != nil {
 		return err
 	}
-	if o.Expect != nil {
+	lock := o.Lock
+	if lock == nil {
 		// Two that expect the same state must not both find it: the second waits
 		// here, and then finds the file of the first.
-		unlock, err := takeTurn(t.path())
-		if err != nil {
+		if lock, err = t.lock(context.Background()); err != nil {
 			return err
 		}
-		defer unlock()
+		defer lock.Unlock()
+	}
+	if o.Expect != nil {
 		info, err := t.lstat()
 		if err != nil {
 			return err
@@ -210,6 +216,7 @@ func replace(path string, data []byte, o WriteOptions) error {
 	if err := s.commit(t, o); err != nil {
 		return err
 	}
+	lock.follow(s)
 	if err := syncDir(t.dir); err != nil {
 		return fmt.Errorf("the new file is in place, but a power cut may still undo that: %w", cause(err))
 	}
@@ -318,7 +325,17 @@ func (t place) temporary() string {
 // person would choose, such as .NAME.kenv-old.
 func (t place) isTemporary(name string) bool {
 	random, ok := strings.CutPrefix(name, t.prefix())
-	return ok && len(random) == randomLen && strings.Trim(random, "abcdefghijklmnopqrstuvwxyz234567") == ""
+	return ok && isRandom(random)
+}
+
+// isTemporary holds for the temporary names of any file.
+func isTemporary(name string) bool {
+	i := strings.LastIndex(name, ".kenv-")
+	return i > 1 && name[0] == '.' && isRandom(name[i+len(".kenv-"):])
+}
+
+func isRandom(s string) bool {
+	return len(s) == randomLen && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz234567") == ""
 }
 
 // sweep removes the temporary files that killed writers left. What it may not
@@ -353,8 +370,8 @@ func reapOld(path string) {
 // A staged is the new content before it has its name. Its file is locked while
 // the writer lives, which is how a sweep knows.
 type staged struct {
-	f    *os.File
-	name string // its temporary name; empty while it has none
+	f    *os.File // nil once it is somebody's Lock
+	name string   // its temporary name; empty while it has none
 }
 
 func (t place) stage(o WriteOptions) (*staged, error) {
@@ -446,7 +463,9 @@ func (s *staged) commit(t place, o WriteOptions) error {
 
 // discard closes the staged file and removes it if it has not got its name.
 func (s *staged) discard() {
-	s.f.Close()
+	if s.f != nil {
+		s.f.Close()
+	}
 	if s.name != "" {
 		os.Remove(s.name)
 	}

@@ -3,9 +3,11 @@
 package kenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -115,25 +117,80 @@ func reap(path string) {
 	}
 }
 
-// turnWait is how long takeTurn waits. A writer holds the lock for one rename.
-const turnWait = 10 * time.Second
+// lockWait is how long LockFile waits. Those that hold a lock are quick, unless
+// they ask a slow service or a person.
+const lockWait = 30 * time.Second
 
-// takeTurn waits until no other Replace is between comparing the file at path and
-// replacing it. Where there is no file, or none that can be locked, it does not wait.
-func takeTurn(path string) (done func(), err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return func() {}, nil
-	}
-	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		if flock(f, unix.LOCK_EX|unix.LOCK_NB) != unix.EWOULDBLOCK {
-			return func() { f.Close() }, nil
-		}
-		if time.Since(start) > turnWait {
-			f.Close()
-			return nil, errors.New("another program keeps it locked; find it with: lsof, and try again")
+// LockFile locks the file at path, symbolic links followed. It waits for those that
+// have it locked, half a minute or until ctx ends. Where there is no file, or the file
+// system has no locks, it locks nothing.
+func LockFile(ctx context.Context, path string) (*Lock, error) {
+	t, err := resolve(path)
+	if err == nil {
+		var l *Lock
+		if l, err = t.lock(ctx); err == nil {
+			return l, nil
 		}
 	}
+	return nil, fmt.Errorf("cannot lock %s: %w", path, cause(err))
+}
+
+// lock locks the file that is at the place when it has been waited for.
+func (t place) lock(ctx context.Context) (*Lock, error) {
+	if t.old != nil && !t.old.Mode().IsRegular() {
+		return &Lock{}, nil
+	}
+	for start := time.Now(); ; {
+		f, err := os.OpenFile(t.path(), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return &Lock{}, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		l := &Lock{f}
+		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err {
+		case nil:
+			// It may have been replaced since it was opened: then the lock that counts is
+			// that of the new file.
+			locked, err := f.Stat()
+			if err != nil {
+				l.Unlock()
+				return nil, err
+			}
+			now, err := t.lstat()
+			if err == nil && (now == nil || os.SameFile(now, locked)) {
+				return l, nil
+			}
+			l.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			continue
+		case unix.EWOULDBLOCK:
+		case unix.ENOLCK, unix.ENOSYS, unix.ENOTSUP, unix.EINVAL, unix.EBADF:
+			return l, nil // there are no locks, or not for those who only read
+		default:
+			l.Unlock()
+			return nil, err
+		}
+		l.Unlock()
+		if time.Since(start) > lockWait {
+			return nil, ErrLocked
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(time.Millisecond + rand.N(8*time.Millisecond)):
+		}
+	}
+}
+
+// follow moves the lock to the file that replaces the locked one, which its writer holds
+// since before it had its name: nobody comes in between.
+func (l *Lock) follow(s *staged) {
+	l.Unlock()
+	l.f, s.f = s.f, nil
 }
 
 // syncDir makes the names in a directory durable, where directories can be synced.
