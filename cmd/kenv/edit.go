@@ -117,12 +117,12 @@ func runEdit(cmd *cobra.Command, p *process, o *editOptions, name string) (err e
 		return e.about(hinted{err, "wait until that is done; what two save at once would be merged by nobody"})
 	}
 	defer unlock()
+	release := p.intercept(e.signal)
+	defer release()
+	defer e.wipe()
 	if err := e.open(cmd.Context()); err != nil {
 		return err
 	}
-	defer e.wipe()
-	release := p.intercept(e.signal)
-	defer release()
 	return e.loop(cmd.Context())
 }
 
@@ -148,6 +148,12 @@ func (e *editing) open(ctx context.Context) (err error) {
 	if err != nil {
 		return e.about(err)
 	}
+	// A signal comes before there is plaintext, or finds it.
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return errStopped
+	}
 	if e.dir, err = run.NewPrivateDir(false); err != nil {
 		return err
 	}
@@ -156,7 +162,6 @@ func (e *editing) open(ctx context.Context) (err error) {
 	}
 	e.path = filepath.Join(e.dir.Path, filepath.Base(e.name))
 	if err := os.WriteFile(e.path, e.before, 0o600); err != nil {
-		e.wipe()
 		return fmt.Errorf("cannot write the plaintext for the editor: %w", err)
 	}
 	return nil
@@ -176,16 +181,17 @@ func (e *editing) present() ([]byte, error) {
 
 // wipe leaves nothing of the plaintext.
 func (e *editing) wipe() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.dir != nil {
 		if err := e.dir.Remove(); err != nil {
 			e.p.ui.warnf("plaintext may be left in %s: %v", e.dir.Path, err)
 		}
+		e.dir = nil
 	}
 	if e.old != nil {
 		e.old.Wipe()
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	clear(e.before)
 	clear(e.text)
 }
@@ -375,6 +381,7 @@ func (e *editing) signal(s syscall.Signal) (goOn bool) {
 		}
 		return true
 	}
+	e.stopped = true
 	e.keep()
 	if e.dir != nil {
 		e.dir.Remove()

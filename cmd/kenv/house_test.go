@@ -219,7 +219,7 @@ func TestNoPackageState(t *testing.T) {
 	}
 	for _, s := range list {
 		dir := filepath.ToSlash(filepath.Dir(s.name))
-		for _, n := range changed(s.file) {
+		for _, n := range assigned(s.file) {
 			if variables[variable{dir, n.Name}] != "" {
 				t.Errorf("%s:%d: %s is changed, and it is a variable of the package (or has the name of one)", s.name, s.lineOf(n.Pos()), n.Name)
 			}
@@ -249,9 +249,9 @@ func isConstant(e ast.Expr) bool {
 	return false
 }
 
-// changed returns the names of what is assigned to in a file, in whole or in part, or
+// assigned returns the names of what is assigned to in a file, in whole or in part, or
 // whose address is taken.
-func changed(f *ast.File) (names []*ast.Ident) {
+func assigned(f *ast.File) (names []*ast.Ident) {
 	add := func(e ast.Expr) {
 		for {
 			switch x := e.(type) {

@@ -13,7 +13,8 @@ var ErrExists = errors.New("it exists already and is not overwritten")
 
 // Create writes a new file that only its owner can read, such as one with a secret
 // key, and never over another. Missing directories are made, for the owner alone.
-// A failure leaves nothing behind.
+// A failure leaves no file behind, and neither does a kill where the system has unnamed
+// files (O_TMPFILE on Linux): the file gets its name when it is complete.
 func Create(path string, data []byte) (err error) {
 	defer func() {
 		if err != nil {
@@ -24,6 +25,38 @@ func Create(path string, data []byte) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	err = createWhole(path, data)
+	if errors.Is(err, ErrNoUnnamed) {
+		err = createNamed(path, data)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func createWhole(path string, data []byte) error {
+	// The name must be free, whatever a link of that name leads to.
+	if _, err := os.Lstat(path); err == nil {
+		return ErrExists
+	}
+	f, err := createUnnamed(filepath.Dir(path), 0o600)
+	if err != nil {
+		return err
+	}
+	s := &staged{f: f}
+	defer s.discard()
+	if err := s.fill(data, place{}); err != nil {
+		return err
+	}
+	err = linkUnnamed(f, path)
+	if errors.Is(err, fs.ErrExist) {
+		return ErrExists
+	}
+	return err
+}
+
+func createNamed(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return ErrExists
@@ -39,5 +72,5 @@ func Create(path string, data []byte) (err error) {
 		os.Remove(path)
 		return err
 	}
-	return syncDir(dir)
+	return nil
 }

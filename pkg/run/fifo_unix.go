@@ -48,11 +48,12 @@ func (q *fifo) make(path string) error {
 func (q *fifo) serve() {
 	for {
 		to, err := os.OpenFile(q.path, os.O_WRONLY, 0) // waits for a reader
-		if err != nil {
-			return
+		old := ""
+		if err == nil {
+			old, err = q.next(to)
 		}
-		old, ok := q.next(to)
-		if !ok {
+		if err != nil {
+			q.fail(err)
 			return
 		}
 		to.Write(q.Text) // the reader may not want all of it
@@ -61,20 +62,48 @@ func (q *fifo) serve() {
 	}
 }
 
+// fail tells the person that nobody gets the text any more, unless that is as it should
+// be, and has those who open the FIFO from now on get an error rather than wait.
+func (q *fifo) fail(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stopped {
+		return
+	}
+	os.Remove(q.path)
+	if q.Warn != nil {
+		q.Warn("the command does not get the file: %v", err)
+	}
+}
+
+var errStopped = errors.New("stopped")
+
 // next puts a new FIFO in the place of the one that somebody has just opened, and
 // returns where that one is now. If the two were one, that reader would never see the
 // end once another comes.
-func (q *fifo) next(to *os.File) (old string, ok bool) {
+func (q *fifo) next(to *os.File) (old string, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.served++
 	next, old := q.path+".next", fmt.Sprintf("%s.%d", q.path, q.served)
-	if q.stopped || q.make(next) != nil || os.Link(q.path, old) != nil || os.Rename(next, q.path) != nil {
+	if q.stopped {
+		err = errStopped
+	}
+	if err == nil {
+		err = q.make(next)
+	}
+	if err == nil {
+		err = os.Link(q.path, old)
+	}
+	if err == nil {
+		err = os.Rename(next, q.path)
+	}
+	if err != nil {
 		to.Close()
-		return "", false
+		return "", err
 	}
 	q.to = to
-	return old, true
+	return old, nil
 }
 
 // end shows the end to those who looked the path up before next, and open what it was

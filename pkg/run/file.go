@@ -34,7 +34,11 @@ func (f File) Run(program func(path string) Program) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Remove()
+	defer func() {
+		if err := dir.Remove(); err != nil && f.Warn != nil {
+			f.Warn("the file for the command may be left in %s: %v", dir.Path, err)
+		}
+	}()
 	path := filepath.Join(dir.Path, f.Name)
 	if f.Regular || !haveFIFOs {
 		err = f.write(path)

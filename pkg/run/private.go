@@ -73,6 +73,9 @@ func (d *PrivateDir) Remove() error {
 	if d.lock != nil {
 		d.lock.Close()
 	}
+	if err != nil { // there is a descriptor more now, and what failed may have passed
+		err = os.RemoveAll(d.Path)
+	}
 	return err
 }
 
