@@ -235,7 +235,7 @@ var hostileTexts = []hostileText{
 	{name: "comments.env", dense: true, text: filled("A=1\n", "#\n", "")},
 	{name: "words.env", always: true, dense: true, text: filled("A=1\n", "word\n", "")},
 	{name: "equals.env", dense: true, text: filled("A=1\n", "=\n", "")},
-	{name: "open-quotes.env", always: true, text: filled("A=1\n", "A%d=\"\n", "")},
+	{name: "open-quotes.env", always: true, dense: true, text: filled("A=1\n", "A%d=\"\n", "")},
 	{name: "open-quotes-same.env", text: filled("A=1\n", "A=\"x\n", "")},
 	{name: "open-singles.env", text: filled("A=1\n", "A%d='x\n", "")},
 	{name: "multi-line.env", text: filled("A=\"x\n", "x\n", "\"\n")},
