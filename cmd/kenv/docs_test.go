@@ -280,3 +280,42 @@ func TestArchitectureNames(t *testing.T) {
 		t.Errorf("found %d names: does this test still see them?", found)
 	}
 }
+
+// Each promise of docs/security.md names tests, and there are such tests and scripts.
+func TestSecurityPromises(t *testing.T) {
+	tests := map[string]bool{}
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, d os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(\w+ \*testing\.[TF]\)`).FindAllStringSubmatch(string(text), -1) {
+			tests[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(page(t, "docs/security.md"), "\n## Promises and their tests\n")
+	rows := regexp.MustCompile(`(?m)^\| (.*) \| (.*) \|$`).FindAllStringSubmatch(table, -1)
+	if !found || len(rows) < 30 {
+		t.Fatalf("docs/security.md has %d promises", len(rows))
+	}
+	for _, row := range rows[1:] {
+		names := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[2], -1)
+		if len(names) == 0 {
+			t.Errorf("no test shows that %s", row[1])
+		}
+		for _, name := range names {
+			script, isScript := strings.CutPrefix(name[1], "TestScript/")
+			if isScript {
+				_, err := os.Stat(filepath.Join("..", "..", "testdata", "script", script+".txtar"))
+				tests[name[1]] = err == nil
+			}
+			if !tests[name[1]] {
+				t.Errorf("there is no %s, which is to show that %s", name[1], row[1])
+			}
+		}
+	}
+}

@@ -28,12 +28,11 @@ const (
 	mostCPU     = 5 * time.Second
 	mostSaid    = 20 << 10 // bytes of words
 
-	// A text of which nearly every second byte begins a value costs more: some hundred
-	// bytes of memory for each.
-	mostMemoryDense = 512 << 20
+	// A text in which every few bytes are a value costs more, as each takes a kilobyte.
+	mostMemoryDense = 768 << 20
 )
 
-// everyCommand has all commands run on all hostile texts, which takes ten minutes.
+// everyCommand has all commands run on all hostile texts, which takes twenty minutes.
 var everyCommand = os.Getenv("KENV_TEST_HOSTILE") == "all"
 
 // A lair is a directory with an identity, a config and hostile files.
@@ -163,10 +162,10 @@ func (l *lair) attack(name, text string, commands ...string) {
 }
 
 var (
-	fewCommands  = []string{"set FILE a 2", "exec --flatten FILE -- true"}
+	fewCommands  = []string{"set FILE a 2"} // which reads, opens and seals
 	mostCommands = []string{
 		"decrypt FILE", "get FILE a", "set FILE a 2", "unset FILE a", "edit FILE", "exec --flatten FILE -- true", "rotate FILE",
-		"updatekeys --yes FILE", "keys FILE", "check FILE", "filestatus FILE", "git textconv FILE", "git merge FILE ours theirs FILE",
+		"updatekeys --yes FILE", "keys FILE", "keys --online FILE", "check FILE", "filestatus FILE", "git textconv FILE", "git merge FILE ours theirs FILE",
 		"diff FILE", "__complete get FILE a",
 	}
 )
@@ -196,6 +195,9 @@ func (l *lair) encrypted(ext string) (body, meta string) {
 // put in front of the metadata of another file.
 func TestHostileTexts(t *testing.T) {
 	for _, h := range hostileTexts {
+		if !h.always && !everyCommand {
+			continue
+		}
 		t.Run(h.name, func(t *testing.T) {
 			t.Parallel()
 			l := newLair(t)
@@ -339,7 +341,7 @@ func TestHostileMetadata(t *testing.T) {
 			l := *l
 			l.TB, l.dir = t, t.TempDir()
 			l.write(".kenv.yaml", "creation_rules:\n  - age: age1zyj8plu2hwwpp5wr5lv5eu40gnk3xugluv5mktj2gz78vkvjs9zqxhjlru\n")
-			commands := []string{"decrypt --ignore-mac FILE", "check FILE", "keys --online FILE"}
+			commands := []string{"decrypt --ignore-mac FILE", "check FILE"}
 			if everyCommand {
 				commands = append(commands, mostCommands...)
 			}

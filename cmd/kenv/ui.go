@@ -195,7 +195,7 @@ func (u *ui) fail(err error) {
 		last = about.hint // about all of them
 	}
 	for i, err := range list {
-		fmt.Fprintln(u.to, u.paint("kenv:", color.FgRed), escape(describe(err)))
+		fmt.Fprintln(u.to, u.paint("kenv:", color.FgRed), escape(cut(describe(err))))
 		// What helps against several in a row is said once.
 		h := hint(err)
 		switch {
@@ -296,6 +296,17 @@ func (u *ui) restoreTerminal() {
 		u.restore()
 	}
 	u.screen.end()
+}
+
+// maxWords bounds what is said of one error, in bytes, as a file can make it long.
+const maxWords = 8 << 10
+
+// cut leaves out the end of what is too long to be read.
+func cut(s string) string {
+	if len(s) <= maxWords {
+		return s
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(s[:maxWords], ""), len(s)-maxWords)
 }
 
 // escape makes text from elsewhere safe to show: control characters, the marks

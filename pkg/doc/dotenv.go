@@ -165,6 +165,9 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 			comments++
 		}
 	}
+	if len(notes) > maxNotes {
+		return nil, nil, ErrRung
+	}
 	if len(edits) > 0 {
 		body = Apply(body, edits)
 		lines = dotenvLines(body, false)

@@ -89,25 +89,37 @@ func tooSlow(src []byte) string {
 	if bytes.Count(src, []byte("\n%TAG")) > maxTags {
 		return fmt.Sprintf("more than %d %%TAG directives", maxTags)
 	}
-	tiny := 0
-	if bytes.Count(src, []byte("e-"))+bytes.Count(src, []byte("E-")) > maxTiny {
-		for i := 2; i+4 <= len(src); i++ {
-			if src[i] == '-' && src[i-1]|0x20 == 'e' && (src[i-2] == '.' || '0' <= src[i-2] && src[i-2] <= '9') {
-				end := i + 1
-				for end < len(src) && '0' <= src[end] && src[end] <= '9' {
-					end++
-				}
-				if tinyNumber(src[i-2 : end]) {
-					tiny++
-				}
-				i = end - 1
-			}
-		}
-	}
-	if tiny > maxTiny {
+	if bytes.Count(src, []byte("e-"))+bytes.Count(src, []byte("E-")) > maxTiny && countTiny(src) > maxTiny {
 		return errTiny
 	}
 	return ""
+}
+
+// countTiny counts what may be a plain scalar and a tiny number. Parts of words, such as
+// those of a UUID, are none.
+func countTiny(src []byte) (n int) {
+	const number = "0123456789."
+	for i := 2; i < len(src); i++ {
+		if src[i] != '-' || src[i-1]|0x20 != 'e' {
+			continue
+		}
+		end := len(src) - len(bytes.TrimLeft(src[i+1:], number))
+		start := len(bytes.TrimRight(src[:i-1], number))
+		digits := start < i-1
+		if start > 0 && (src[start-1] == '-' || src[start-1] == '+') {
+			start--
+		}
+		if digits && tinyNumber(src[i-2:end]) && !wordAt(src, start-1) && !wordAt(src, end) {
+			n++
+		}
+		i = end - 1
+	}
+	return n
+}
+
+func wordAt(src []byte, i int) bool {
+	return i >= 0 && i < len(src) && (src[i] == '-' || src[i] == '_' || src[i] >= 0x80 ||
+		'0' <= src[i] && src[i] <= '9' || 'a' <= src[i]|0x20 && src[i]|0x20 <= 'z')
 }
 
 // yamlError turns the parser's error into ours: line and message apart, and a

@@ -261,3 +261,77 @@ func TestUnwrapThreshold(t *testing.T) {
 		})
 	}
 }
+
+// A lyingKey gives a data key of its own, whatever was wrapped.
+type lyingKey struct{ clearKey }
+
+func (lyingKey) Unwrap(context.Context, keys.Entry) ([]byte, error) {
+	return bytes.Repeat([]byte{7}, keySize), nil
+}
+
+// TestUnwrapLies: a key, or a server behind it, that answers with another data key opens
+// nothing, and does not keep a file's other keys from opening it.
+func TestUnwrapLies(t *testing.T) {
+	table := keys.Table{{
+		Kind: "age",
+		FromEntry: func(e keys.Entry) (keys.MasterKey, error) {
+			if name := clearKey(e.Field("recipient")); name != "liar" {
+				return name, nil
+			}
+			return lyingKey{"liar"}, nil
+		},
+	}}
+	for _, tt := range []struct {
+		names []keys.MasterKey
+		opens bool
+	}{
+		{[]keys.MasterKey{clearKey("liar")}, false},
+		{[]keys.MasterKey{clearKey("liar"), clearKey("honest")}, true},
+	} {
+		p := testPolicy
+		p.Groups = [][]keys.MasterKey{tt.names}
+		sealed, err := Seal(t.Context(), []byte("a: b\n"), doc.YAML{}, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := Open(t.Context(), sealed.Data, doc.YAML{}, table, OpenOptions{})
+		var integrity *IntegrityError
+		if tt.opens && (err != nil || string(f.Plaintext()) != "a: b\n") || !tt.opens && !errors.As(err, &integrity) {
+			t.Errorf("%v: %v", tt.names, err)
+		}
+	}
+}
+
+// TestManyKeys: a file with more master keys than anybody has is neither read nor made,
+// and an error tells of the first few of those that do not work.
+func TestManyKeys(t *testing.T) {
+	seal := func(n int) ([]byte, error) {
+		p := testPolicy
+		p.Groups = [][]keys.MasterKey{nil}
+		for range n {
+			p.Groups[0] = append(p.Groups[0], clearKey("k"))
+		}
+		sealed, err := Seal(t.Context(), []byte("a: b\n"), doc.YAML{}, p)
+		if err != nil {
+			return nil, err
+		}
+		return sealed.Data, nil
+	}
+	if _, err := seal(maxEntries + 1); !errors.Is(err, errManyKeys) {
+		t.Errorf("made for too many keys: %v", err)
+	}
+	data, err := seal(maxEntries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := keys.Table{{Kind: "age", FromEntry: func(keys.Entry) (keys.MasterKey, error) { return nil, errors.New("no") }}}
+	_, err = Open(t.Context(), data, doc.YAML{}, deaf, OpenOptions{})
+	if err == nil || strings.Count(err.Error(), "\n") != maxSaid+1 || !strings.HasSuffix(err.Error(), "and 980 more") {
+		t.Errorf("%v", err)
+	}
+	first, rest, _ := strings.Cut(string(data), "    age:\n")
+	more := first + "    age:\n        - {enc: x, recipient: k}\n" + rest
+	if _, err := Inspect([]byte(more), doc.YAML{}); err == nil || !strings.Contains(err.Error(), errManyKeys.Error()) {
+		t.Errorf("read with too many keys: %v", err)
+	}
+}

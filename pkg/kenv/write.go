@@ -51,6 +51,10 @@ func (s Stamp) is(info fs.FileInfo) bool {
 		s.info.ModTime().Equal(info.ModTime()) && changeTime(s.info).Equal(changeTime(info))
 }
 
+// maxDevice bounds what is read of a device, in bytes: some, such as /dev/zero, have no
+// end, and a link in a repository can lead there.
+const maxDevice = 16 << 20
+
 // ReadFile returns what the file at path holds, at most max bytes, and the stamp
 // that it had when it was opened. Besides regular files it reads FIFOs and
 // terminals to their end; a directory is an error. On an error nothing that was
@@ -69,8 +73,11 @@ func ReadFile(path string, max int64) ([]byte, Stamp, error) {
 		return nil, Stamp{}, fmt.Errorf("cannot read %s: it is a directory; name the files in it", path)
 	}
 	hint := int64(0)
-	if info.Mode().IsRegular() {
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
 		hint = info.Size()
+	case mode&fs.ModeDevice != 0:
+		max = min(max, maxDevice)
 	}
 	data, err := readAll(f, hint, max)
 	if err != nil {
@@ -99,7 +106,7 @@ func readAll(r io.Reader, hint, max int64) ([]byte, error) {
 	buf := make([]byte, 0, min(hint, max)+512)
 	for {
 		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), 2*cap(buf))
+			grown := make([]byte, len(buf), min(2*int64(cap(buf)), max+512))
 			copy(grown, buf)
 			clear(buf)
 			buf = grown
