@@ -13,6 +13,7 @@ var version = "dev"
 
 func main() {
 	hideMemory()
+	tuneGC()
 	os.Exit(Main(context.Background(), os.Args[1:]))
 }
 

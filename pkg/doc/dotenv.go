@@ -104,7 +104,7 @@ func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
 func envNodes(src []byte, lines []envLine) *Node {
 	root := &Node{Kind: Map, Items: make([]*Node, 0, len(lines))}
 	text := string(src) // keys and values are parts of it
-	made := slab{free: make([]Node, len(lines))}
+	made := slab{size: 512}
 	for _, l := range lines {
 		switch {
 		case l.Start == l.End:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/kenvhq/kenv/pkg/doc"
@@ -176,6 +177,10 @@ func (s *sealing) prepare(src []byte) (p prepared) {
 	return p
 }
 
+// collectAbove is from which size on the memory of making a file is had back before it is
+// checked. Else it would be while that reads the file, and the two hinder each other.
+const collectAbove = 1 << 20
+
 // hold encrypts a plaintext on the first rung of the ladder that holds it.
 func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 	if prev := s.policy.Previous; s.reuse && s.policy.Conflict == nil && prev.unchanged(src, s.groups, s.need) {
@@ -195,6 +200,9 @@ func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 		}
 		out, err := s.attempt(p.doc, p.notes)
 		p = prepared{} // large; the check needs none of it
+		if len(out) > collectAbove {
+			runtime.GC()
+		}
 		var meta *Metadata
 		if err == nil {
 			meta, err = s.check(out, src)
