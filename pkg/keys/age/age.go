@@ -42,7 +42,7 @@ func Provider(env keys.Env) keys.Provider { return newRing(env).provider() }
 // Identities returns the row for age keys whose identities are those in the text of an
 // identity file, or of an ssh key without passphrase, and no others: nothing is looked for
 // in the environment or on disk, nobody is asked, no plugin is started. The text may be
-// wiped afterwards.
+// wiped afterwards. As they could not be found again, Forget leaves them.
 func Identities(file []byte) (keys.Provider, error) {
 	r := newRing(keys.Env{})
 	p := &place{name: "the identities given", read: func(context.Context, string) ([]byte, error) {
@@ -56,7 +56,9 @@ func Identities(file []byte) (keys.Provider, error) {
 		return keys.Provider{}, fmt.Errorf("the identities: %w", c.err)
 	}
 	r.places = func() []*place { return []*place{p} }
-	return r.provider(), nil
+	row := r.provider()
+	row.Forget = nil
+	return row, nil
 }
 
 func (r *ring) provider() keys.Provider {

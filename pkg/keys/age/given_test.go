@@ -41,6 +41,10 @@ func TestIdentities(t *testing.T) {
 	if err := unwrap(recipient); err != nil {
 		t.Error(err)
 	}
+	table.Forget()
+	if err := unwrap(recipient); err != nil {
+		t.Errorf("after Forget: %v", err)
+	}
 	err = unwrap(otherRecipient)
 	if !errors.Is(err, keys.ErrNotHere) || !strings.Contains(err.Error(), "looked in the identities given (1 identity, does not match)") {
 		t.Errorf("an entry for another: %v", err)
