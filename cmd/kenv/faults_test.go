@@ -251,17 +251,6 @@ func withGit(t testing.TB, w *writing, dir string) {
 	w.do(t, dir, "git", "init", "-q", "--template=")
 }
 
-// threeSides are what git hands to a merge driver.
-func threeSides(edit func(t testing.TB, dir, name, line string)) func(testing.TB, *writing, string) {
-	return func(t testing.TB, w *writing, dir string) {
-		for _, side := range []string{"base", "ours", "theirs"} {
-			w.put(t, dir, "work/"+side, "a: 1\nb: 1\nc: 1\nd: 1\ne: 1\n")
-		}
-		edit(t, dir, "ours", "a")
-		edit(t, dir, "theirs", "e")
-	}
-}
-
 const mergedText = "a: 2\nb: 1\nc: 1\nd: 1\ne: 2\n"
 
 // writings are all ways of running kenv that write files.
