@@ -1,13 +1,3 @@
-// Package faulttest runs a program again and again and disturbs it, by strace, at
-// another of its system calls each time: with a kill, or with an error such as
-// ENOSPC. A check then looks at what is on the disk. It is for tests.
-//
-//	c := faulttest.Command{Args: …, Setup: …, Check: …}
-//	c.Kill(t)
-//	c.Fail(t, "ENOSPC", "EIO")
-//
-// A test that wants less than all, or more, takes the points of one run, and disturbs
-// others at those.
 package faulttest
 
 import (
@@ -15,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -353,31 +342,6 @@ func (c Command) runIn(t *testing.T, dir, strace string, options ...string) (Res
 		trace = append(trace, thread+" "+call)
 	}
 	return r, trace
-}
-
-// Files returns what is in a directory, by name: the content of regular files, nil
-// for others.
-func Files(t testing.TB, dir string) map[string][]byte {
-	t.Helper()
-	files := map[string][]byte{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == dir {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		files[name] = nil
-		if d.Type().IsRegular() {
-			files[name], err = os.ReadFile(path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
 }
 
 // SmallDisk mounts a file system of that many bytes and returns its directory. It
