@@ -56,9 +56,18 @@ func (q *fifo) serve() {
 			q.fail(err)
 			return
 		}
-		to.Write(q.Text) // the reader may not want all of it
-		to.Close()
+		q.write(to)
 		go end(old)
+	}
+}
+
+// write hands over the text. A reader that does not want all of it is no failure, nor is
+// stop.
+func (q *fifo) write(to *os.File) {
+	_, err := to.Write(q.Text)
+	to.Close()
+	if err != nil && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, os.ErrClosed) && q.Warn != nil {
+		q.Warn("the command does not get the file: %v", err)
 	}
 }
 
