@@ -649,6 +649,8 @@ func atCalls(t *testing.T, w *writing, name string) {
 		switch {
 		case name == "EMFILE" && p.Call != "openat":
 			continue
+		case p.Call == "close" && !strings.HasPrefix(name, "SIG"):
+			continue // it would stay open, which no system does
 		case allFaults || w.every || name == "SIGKILL":
 		case i%len(taken) != number: // one of the others at each call
 			continue

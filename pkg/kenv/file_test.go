@@ -71,7 +71,7 @@ func TestFileSavesWhatItSays(t *testing.T) {
 		{func() error { return f.Set("a", "new") }, strings.Replace(threeValues, "hunter2", "new", 1), 1},
 		{func() error { return f.Set("d", "d-2") }, "# first\na: new\nb:\n  - c-value\n  - 1000\nd: d-2 # last\n", 1},
 		{func() error { return errors.Join(f.Set("b[2]", true), f.Set("b[0]", 5)) }, "# first\na: new\nb:\n  - 5\n  - 1000\n  - true\nd: d-2 # last\n", 2},
-		{func() error { return f.Unset("b") }, "# first\na: new\nd: d-2 # last\n", 3},
+		{func() error { return f.Unset("b") }, "# first\na: new\nd: d-2 # last\n", 4},
 		{func() error { return f.Set("e", map[string]any{"x": []int{1}, "y": nil}) }, "# first\na: new\nd: d-2 # last\ne:\n  x:\n    - 1\n  \"y\": null\n", 4},
 	}
 	for i, step := range steps {

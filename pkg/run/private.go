@@ -69,11 +69,18 @@ func newPrivateDir(place string) (*PrivateDir, error) {
 
 // Remove removes the directory and all that is in it.
 func (d *PrivateDir) Remove() error {
+	if d.lock != nil {
+		// As it is open, this works when there is no descriptor left to open it with.
+		names, _ := d.lock.Readdirnames(-1)
+		for _, name := range names {
+			os.Remove(filepath.Join(d.Path, name))
+		}
+	}
 	err := os.RemoveAll(d.Path)
 	if d.lock != nil {
 		d.lock.Close()
 	}
-	if err != nil { // there is a descriptor more now, and what failed may have passed
+	if err != nil { // what failed may have passed
 		err = os.RemoveAll(d.Path)
 	}
 	return err
