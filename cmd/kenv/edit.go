@@ -95,6 +95,7 @@ type editing struct {
 	text    []byte             // what the editor left and is not saved yet
 	stop    context.CancelFunc // ends the editor; nil when there is none
 	stopped bool
+	kept    string // the file that what cannot be saved went to
 }
 
 func runEdit(cmd *cobra.Command, p *process, o *editOptions, name string) (err error) {
@@ -278,6 +279,7 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 	switch {
 	case e.stopped:
 		e.keep()
+		clear(text)
 		return nil, errStopped
 	case errors.As(ended, &exit) && exit.ExitCode() > 0:
 		clear(e.text)
@@ -285,6 +287,7 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s ended with exit code %d; nothing was changed", errEditor, e.editor.Name(), exit.ExitCode())
 	case ended != nil:
 		e.keep()
+		clear(text)
 		return nil, fmt.Errorf("%w: %s: %w", errEditor, e.editor.Name(), ended)
 	case errors.Is(err, fs.ErrNotExist) && e.old == nil:
 		return nil, nil // a new file that was not saved
@@ -320,6 +323,9 @@ func (e *editing) save(ctx context.Context, out *kenv.Encrypted) error {
 	e.mu.Lock()
 	clear(e.text)
 	e.text = nil
+	if e.kept != "" { // by a signal that came too late
+		os.Remove(e.kept)
+	}
 	e.mu.Unlock()
 	if len(out.Lost) > 0 {
 		e.p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", e.name, shortNames(out.Lost), quote(e.name))
@@ -334,9 +340,8 @@ func (e *editing) save(ctx context.Context, out *kenv.Encrypted) error {
 // keep puts a text that cannot be saved beside the file, encrypted for its readers,
 // and says where. The caller holds mu.
 func (e *editing) keep() {
-	text := e.text
+	text := e.text // not to be wiped here: a signal comes while it is being encrypted
 	e.text = nil
-	defer clear(text)
 	if text == nil || bytes.Equal(text, e.before) {
 		return
 	}
@@ -352,6 +357,7 @@ func (e *editing) keep() {
 				path += strconv.Itoa(n)
 			}
 			if err = kenv.Create(path, data); err == nil {
+				e.kept = path
 				e.p.ui.sayf("what you wrote is kept, encrypted, in %s; to see it: kenv decrypt %s", path, quote(path))
 				return
 			}
@@ -366,7 +372,9 @@ func (e *editing) keep() {
 func (e *editing) keepText() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	text := e.text
 	e.keep()
+	clear(text)
 }
 
 // signal ends the editing. While the editor has the terminal an interrupt is the
