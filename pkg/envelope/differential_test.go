@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,10 @@ func FuzzSopsDecrypts(f *testing.F) {
 	})
 }
 
+// emptyComment matches a comment without text. In a list sops writes one in clear and
+// reads it as an element, an empty string; kenv reads a comment.
+var emptyComment = regexp.MustCompile(`(?m)(^|[ \t])#[ \t]*\r?$`)
+
 // FuzzSopsEncrypts: what sops makes of any text and decrypts itself, Open decrypts, to the
 // same data, and the plaintext holds that data too.
 func FuzzSopsEncrypts(f *testing.F) {
@@ -167,6 +172,9 @@ func FuzzSopsEncrypts(f *testing.F) {
 		want := sops.decrypt(t, format, encrypted.Text)
 		if want.Error != "" {
 			return // there are such files
+		}
+		if emptyComment.Match(encrypted.Text) {
+			return
 		}
 		file, err := Open(t.Context(), encrypted.Text, format, sops.table, OpenOptions{})
 		if err != nil {
