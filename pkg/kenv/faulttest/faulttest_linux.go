@@ -204,10 +204,18 @@ func (c Command) Pause(t *testing.T, p Point, meanwhile func(dir string)) Result
 	over := make(chan struct{})
 	done := make(chan bool)
 	go func() {
-		pid := awaitStop(pidFile, over)
+		pid := awaitStop(pidFile, dir+".trace", over)
 		if pid > 0 {
 			meanwhile(dir)
-			syscall.Kill(pid, syscall.SIGCONT)
+			// Each thread counts its own calls, so another may stop the process again.
+			for going := true; going; {
+				syscall.Kill(pid, syscall.SIGCONT)
+				select {
+				case <-over:
+					going = false
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
 		}
 		done <- pid > 0
 	}()
@@ -220,9 +228,9 @@ func (c Command) Pause(t *testing.T, p Point, meanwhile func(dir string)) Result
 	return r
 }
 
-// awaitStop returns the number of the process in a file once all of its threads have
-// stopped; 0 if it ended before.
-func awaitStop(pidFile string, over <-chan struct{}) int {
+// awaitStop returns the number of the process in a file once the signal to stop shows in
+// its trace and all of its threads have stopped; 0 if it ended before.
+func awaitStop(pidFile, trace string, over <-chan struct{}) int {
 	for seen := 0; ; {
 		select {
 		case <-over:
@@ -232,6 +240,10 @@ func awaitStop(pidFile string, over <-chan struct{}) int {
 		text, _ := os.ReadFile(pidFile)
 		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 		if err != nil {
+			continue
+		}
+		// strace stops each thread for a moment now and then, which is not meant.
+		if log, _ := os.ReadFile(trace); !bytes.Contains(log, []byte("--- stopped by SIGSTOP ---")) {
 			continue
 		}
 		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
@@ -244,7 +256,7 @@ func awaitStop(pidFile string, over <-chan struct{}) int {
 		if seen++; !stopped {
 			seen = 0
 		}
-		if seen == 3 { // strace stops each for a moment now and then
+		if seen == 3 {
 			return pid
 		}
 	}
