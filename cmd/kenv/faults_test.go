@@ -23,8 +23,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// allFaults has each fault come at each system call of each command, which takes most
-// of an hour: scripts/faults. Otherwise it comes where files are at stake, and at some
+// allFaults has each fault come at each system call of each command, which takes some
+// minutes: scripts/faults. Otherwise it comes where files are at stake, and at some
 // of these places only.
 var allFaults = os.Getenv("KENV_TEST_FAULTS") == "all"
 
@@ -322,7 +322,7 @@ func writings(f *faulty) []*writing {
 				"work/.git/config":           says("kenv git textconv", "kenv git merge"),
 				"work/.gitattributes":        says("diff=kenv", "merge=kenv"),
 				"work/.git/hooks/pre-commit": says("#!/bin/sh\n", "kenv check --staged"),
-			}},
+			}, expects: []string{"work/.gitattributes"}},
 		{command: "git uninstall", args: []string{"git", "uninstall"}, lock: "work/.git/config.lock", between: isGitConfig,
 			setup: func(t testing.TB, w *writing, dir string) {
 				withGit(t, w, dir)
@@ -333,7 +333,7 @@ func writings(f *faulty) []*writing {
 				"work/.git/config":           says("!kenv git"),
 				"work/.gitattributes":        says("*.txt text\n", "!kenv"),
 				"work/.git/hooks/pre-commit": isGone,
-			}},
+			}, expects: []string{"work/.gitattributes"}},
 		{command: "git merge", args: []string{"git", "merge", "base", "ours", "theirs", "secrets.yaml"},
 			setup: func(t testing.TB, w *writing, dir string) {
 				w.put(t, dir, "work/base", "a: 1\nb: 1\nc: 1\nd: 1\ne: 1\n")

@@ -204,7 +204,7 @@ func (w *WorkTree) addAttributes(p *Plan, c *config.Config) error {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is a symbolic link, which git does not follow; make it a file, and run kenv git install again", w.short(path)))
 		return nil
 	}
-	text, exists, err := readOwn(path)
+	text, was, err := readOwn(path)
 	switch {
 	case err != nil:
 		return err
@@ -212,7 +212,7 @@ func (w *WorkTree) addAttributes(p *Plan, c *config.Config) error {
 		return w.dropBlock(p, path, "") // of rules that are gone
 	}
 	mark := ""
-	if !exists {
+	if was.Missing() {
 		mark = madeFile
 	}
 	now, err := putBlock(text, len(text), mark, strings.Join(lines, "\n")+"\n")
@@ -220,7 +220,7 @@ func (w *WorkTree) addAttributes(p *Plan, c *config.Config) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if !bytes.Equal(now, text) {
-		p.write(fmt.Sprintf("%s: give these files to kenv's drivers\n  %s", w.short(path), strings.Join(lines, "\n  ")), path, now, 0o666)
+		p.write(fmt.Sprintf("%s: give these files to kenv's drivers\n  %s", w.short(path), strings.Join(lines, "\n  ")), path, was, now, 0o666)
 	}
 	return nil
 }
@@ -295,16 +295,16 @@ func (w *WorkTree) addHook(ctx context.Context, p *Plan) error {
 		p.Notes = append(p.Notes, fmt.Sprintf("core.hooksPath leads to %s, which other repositories may use too; add to it\n  %s", path, hookLine))
 		return nil
 	}
-	text, exists, err := readOwn(path)
+	text, was, err := readOwn(path)
 	switch {
 	case err != nil:
 		return err
-	case !exists:
+	case was.Missing():
 		now, err := putBlock([]byte(shebang), len(shebang), madeFile, hookLine)
 		if err != nil {
 			return err
 		}
-		p.write(fmt.Sprintf("%s: a hook that runs %s before each commit", w.short(path), check), path, now, 0o777)
+		p.write(fmt.Sprintf("%s: a hook that runs %s before each commit", w.short(path), check), path, was, now, 0o777)
 		return nil
 	case !isShell(text):
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is no shell script, and is not changed; have it run %s, and fail if that fails", w.short(path), check))
@@ -326,7 +326,7 @@ func (w *WorkTree) addHook(ctx context.Context, p *Plan) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if !bytes.Equal(now, text) {
-		p.write(fmt.Sprintf("%s: run %s first", w.short(path), check), path, now, 0o777)
+		p.write(fmt.Sprintf("%s: run %s first", w.short(path), check), path, was, now, 0o777)
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode()&0o111 == 0 && filepath.Base(filepath.Dir(path)) != ".husky" {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is not executable, so git does not run it", w.short(path)))
@@ -347,8 +347,8 @@ func isShell(text []byte) bool {
 // dropBlock takes kenv's lines out of a file, and the file away if it was made for
 // them and holds nothing but what it began with.
 func (w *WorkTree) dropBlock(p *Plan, path, bare string) error {
-	text, exists, err := readOwn(path)
-	if err != nil || !exists {
+	text, was, err := readOwn(path)
+	if err != nil || was.Missing() {
 		return err
 	}
 	rest, found, made, err := cutBlock(text)
@@ -357,9 +357,18 @@ func (w *WorkTree) dropBlock(p *Plan, path, bare string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	case !found:
 	case made && string(rest) == bare:
-		p.add(fmt.Sprintf("%s: remove it", w.short(path)), func(context.Context) error { return os.Remove(path) })
+		p.add(fmt.Sprintf("%s: remove it", w.short(path)), func(context.Context) error {
+			now, err := kenv.StampOf(path)
+			if err == nil && !now.Same(was) {
+				err = fmt.Errorf("cannot remove %s: %w", path, kenv.ErrChanged)
+			}
+			if err != nil {
+				return err
+			}
+			return os.Remove(path)
+		})
 	default:
-		p.write(fmt.Sprintf("%s: take kenv's lines out", w.short(path)), path, rest, 0o666)
+		p.write(fmt.Sprintf("%s: take kenv's lines out", w.short(path)), path, was, rest, 0o666)
 	}
 	return nil
 }
@@ -368,22 +377,23 @@ func (p *Plan) add(text string, do func(context.Context) error) {
 	p.Steps = append(p.Steps, Step{text, do})
 }
 
-func (p *Plan) write(text, path string, data []byte, perm fs.FileMode) {
+// write plans to replace a file that is still what it was.
+func (p *Plan) write(text, path string, was kenv.Stamp, data []byte, perm fs.FileMode) {
 	p.add(text, func(context.Context) error {
 		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 			return fmt.Errorf("cannot write %s: %w", path, err)
 		}
-		return kenv.Replace(path, data, kenv.WriteOptions{Ciphertext: true, Perm: perm})
+		return kenv.Replace(path, data, kenv.WriteOptions{Ciphertext: true, Perm: perm, Expect: &was})
 	})
 }
 
 // readOwn reads a small file, which need not be there.
-func readOwn(path string) (text []byte, exists bool, err error) {
-	text, _, err = kenv.ReadFile(path, 1<<20)
+func readOwn(path string) (text []byte, was kenv.Stamp, err error) {
+	text, was, err = kenv.ReadFile(path, 1<<20)
 	if _, missing := os.Stat(path); errors.Is(missing, fs.ErrNotExist) {
-		return nil, false, nil
+		return nil, kenv.Stamp{}, nil
 	}
-	return text, err == nil, err
+	return text, was, err
 }
 
 // short returns a path as seen from the root.

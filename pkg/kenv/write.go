@@ -40,6 +40,9 @@ func StampOf(path string) (Stamp, error) {
 	return Stamp{info}, nil
 }
 
+// Missing reports whether it is the stamp of a file that is not there.
+func (s Stamp) Missing() bool { return s.info == nil }
+
 // Same reports whether two stamps are those of one state of a file.
 func (s Stamp) Same(other Stamp) bool { return s.is(other.info) }
 
