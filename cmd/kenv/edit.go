@@ -95,7 +95,6 @@ type editing struct {
 	text    []byte             // what the editor left and is not saved yet
 	stop    context.CancelFunc // ends the editor; nil when there is none
 	stopped bool
-	kept    string // the file that what cannot be saved went to
 }
 
 func runEdit(cmd *cobra.Command, p *process, o *editOptions, name string) (err error) {
@@ -219,6 +218,8 @@ func (e *editing) loop(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
+		case errors.Is(err, errStopped):
+			return e.about(err)
 		case errors.Is(err, kenv.ErrChanged):
 			e.keepText()
 			return hinted{e.about(errors.New("it was changed by somebody else while you edited it, and that is not overwritten")),
@@ -317,16 +318,9 @@ func (e *editing) encrypt(ctx context.Context, text []byte) (*kenv.Encrypted, er
 }
 
 func (e *editing) save(ctx context.Context, out *kenv.Encrypted) error {
-	if err := e.write(ctx, e.p, out.Data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+	if err := e.replace(ctx, out.Data); err != nil {
 		return err
 	}
-	e.mu.Lock()
-	clear(e.text)
-	e.text = nil
-	if e.kept != "" { // by a signal that came too late
-		os.Remove(e.kept)
-	}
-	e.mu.Unlock()
 	if len(out.Lost) > 0 {
 		e.p.ui.warnf("%s: it lacks keys that its rule names: %s; to add them: kenv updatekeys %s", e.name, shortNames(out.Lost), quote(e.name))
 	}
@@ -334,6 +328,26 @@ func (e *editing) save(ctx context.Context, out *kenv.Encrypted) error {
 	if e.old == nil {
 		e.p.ui.notef("%s: encrypted for %s", e.name, audience(out))
 	}
+	return nil
+}
+
+// replace puts what was edited into the file. A signal comes before that, and the text is
+// kept, or after, and it is saved.
+func (e *editing) replace(ctx context.Context, data []byte) error {
+	if err := e.takeLock(ctx, e.p.ui); err != nil { // which a signal does not wait for
+		return err
+	}
+	defer e.dropLock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.stopped {
+		return errStopped
+	}
+	if err := e.write(ctx, e.p, data, kenv.WriteOptions{Ciphertext: true, Perm: 0o666}); err != nil {
+		return err
+	}
+	clear(e.text)
+	e.text = nil
 	return nil
 }
 
@@ -357,7 +371,6 @@ func (e *editing) keep() {
 				path += strconv.Itoa(n)
 			}
 			if err = kenv.Create(path, data); err == nil {
-				e.kept = path
 				e.p.ui.sayf("what you wrote is kept, encrypted, in %s; to see it: kenv decrypt %s", path, quote(path))
 				return
 			}

@@ -191,6 +191,20 @@ func TestInterruptWhileWriting(t *testing.T) {
 	}
 }
 
+// One that comes while an edit is being saved finds it saved, and keeps no second copy.
+func TestInterruptWhileSaving(t *testing.T) {
+	needPrograms(t, "strace")
+	s := newShared(t)
+	s.write(t, "editor", "#!/bin/sh\necho 'edited: 1' >>\"$1\"\n")
+	s.env = append(s.env, "EDITOR="+filepath.Join(s.dir, "editor"))
+	said, err := s.run("strace", "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
+		"-e", "trace=fsync", "-e", "inject=fsync:signal=INT:delay_exit=300000:when=1", "--", "kenv", "edit", "secrets.yaml")
+	if text := s.opened(t); text != "first: 1\nedited: 1\n" || said != "" {
+		t.Errorf("it ended with %v and said %q; the file says\n%s", err, said, text)
+	}
+	s.wantOnly(t, ".kenv.yaml", "editor", "secrets.yaml")
+}
+
 // An interrupt in the middle of many files comes after those that are being written,
 // and leaves the others as they were.
 func TestInterruptManyFiles(t *testing.T) {
