@@ -231,7 +231,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 	if _, binary := out.Format.(doc.Binary); binary {
 		as = " as a whole, as a binary file,"
 	} else if out.Rung == doc.AsText {
-		as = " as one text, since its data does not fit sops's model,"
+		as = " as one text, since its values cannot be held one by one,"
 	}
 	j.notef("%s: encrypted%s for %s", j.name, as, audience(out))
 	if o.previous == "" && hasNoSpare(p.table, out) {

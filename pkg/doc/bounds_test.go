@@ -3,6 +3,7 @@ package doc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,136 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestDensityIsBounded: a text with a value, comment or document in every few bytes is held
+// as one text, is no encrypted file, and cannot be changed in place. What else is wrong
+// with it is said first.
+func TestDensityIsBounded(t *testing.T) {
+	for _, tt := range []struct {
+		format             Format
+		first, piece, last string
+		meta, wrong        string
+	}{
+		{YAML{}, "a: [", "1,", "1]\n", "sops: {mac: x}\n", "b: ]\n"},
+		{YAML{}, "a:\n", "-\n", "", "sops: {mac: x}\n", "b: ]\n"},
+		{YAML{}, "a: 1\n", "#\n", "", "sops: {mac: x}\n", "b: ]\n"},
+		{YAML{}, "a: [\n", "#\n", "]\n", "sops: {mac: x}\n", "b: ]\n"},
+		{YAML{}, "", "{a: 1}: 1\n", "", "sops: {mac: x}\n", "b: ]\n"},
+		{YAML{}, "", "---\n", "", "sops: {mac: x}\n", "b: ]\n"},
+		{JSON{}, `{"a": [`, "1,", "1]", `, "sops": {"mac": "x"}}`, ` ]`},
+		{JSON{}, `{"a": [`, "{},", "1]", `, "sops": {"mac": "x"}}`, ` ]`},
+		{JSON{}, `{`, `"a":1,`, `"b": 1`, `, "sops": {"mac": "x"}}`, ` ]`},
+		{Dotenv{}, "", "A=\n", "", "sops_mac=x\n", ""},
+		{Dotenv{}, "A=1\n", "#\n", "", "sops_mac=x\n", ""},
+		{INI{}, "[s]\n", "k=\n", "", "[sops]\nmac = x\n", "[x\n"},
+		{INI{}, "[s]\n", ";\n", "", "[sops]\nmac = x\n", "[x\n"},
+		{INI{}, "", "[s]\n", "", "[sops]\nmac = x\n", "[x\n"},
+	} {
+		body := tt.first + strings.Repeat(tt.piece, 2*freeNodes) + tt.last
+		text := body
+		if tt.format == (JSON{}) {
+			text += "}"
+		}
+		name := fmt.Sprintf("%s %q", tt.format.Name(), tt.piece)
+		if _, _, err := tt.format.Prepare([]byte(text), Splice); !errors.Is(err, ErrDense) || !errors.Is(err, ErrRung) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if d, _, err := tt.format.Prepare([]byte(text), AsText); err != nil || d.Whole.Text != text {
+			t.Errorf("%s as a text: %v", name, err)
+		}
+		if _, err := tt.format.Parse([]byte(text)); !errors.Is(err, ErrNoMetadata) {
+			t.Errorf("%s without metadata: %v", name, err)
+		}
+		encrypted := body + tt.meta
+		if tt.piece == "---\n" {
+			encrypted = tt.meta + body
+		}
+		if _, err := tt.format.Parse([]byte(encrypted)); !errors.Is(err, ErrDense) {
+			t.Errorf("%s with metadata: %v", name, err)
+		}
+		if _, err := ReadText(tt.format, []byte(text)); !errors.Is(err, ErrDense) {
+			t.Errorf("%s to be changed: %v", name, err)
+		}
+		var syntax *SyntaxError
+		if _, _, err := tt.format.Prepare([]byte(text+tt.wrong), Splice); tt.wrong != "" && (!errors.As(err, &syntax) || syntax.Line == 0) {
+			t.Errorf("%s with an error: %v", name, err)
+		}
+		few := tt.first + strings.Repeat(tt.piece, freeNodes/8) + tt.last
+		if tt.format == (JSON{}) {
+			few += "}"
+		}
+		if _, _, err := tt.format.Prepare([]byte(few), Splice); errors.Is(err, ErrDense) {
+			t.Errorf("%s, few: %v", name, err)
+		}
+	}
+	if next, ok := Splice.Next(ErrDense); next != AsText || !ok {
+		t.Errorf("after Splice comes %v", next)
+	}
+	if _, ok := AsText.Next(ErrDense); ok {
+		t.Error("something comes after AsText")
+	}
+}
+
+// TestWhatFitsIsRead: a plaintext with as many values as it may have is read when it is
+// encrypted, too, where each is in clear and the metadata adds to them.
+func TestWhatFitsIsRead(t *testing.T) {
+	for _, tt := range []struct {
+		format        Format
+		piece, prefix string
+	}{
+		{YAML{}, "- 1\n", "a:\n"}, {JSON{}, "1,", `{"a":[0,`}, {Dotenv{}, "A=\n", ""}, {INI{}, "k=\n", "[s]\n"},
+	} {
+		most := 0
+		for !tooDense(make([]byte, len(tt.prefix)+most*len(tt.piece)), most+3) {
+			most += 1000
+		}
+		most -= 1000
+		text := tt.prefix + strings.Repeat(tt.piece, most)
+		if tt.format == (JSON{}) {
+			text = strings.TrimSuffix(text, ",") + "]}"
+		}
+		d, _, err := tt.format.Prepare([]byte(text), Splice)
+		if err != nil {
+			t.Fatalf("%s with %d values: %v", tt.format.Name(), most, err)
+		}
+		var meta Fields
+		for i := range 3000 {
+			meta = append(meta, Field{fmt.Sprint("f", i), "x"})
+		}
+		if _, err := tt.format.Parse(Apply(d.Src, []Edit{tt.format.Attach(d, meta)})); err != nil {
+			t.Errorf("%s with %d values, encrypted: %v", tt.format.Name(), most, err)
+		}
+	}
+}
+
+// TestEmitIsLinear: what is nested deep is not indented ever further, and reads as before.
+func TestEmitIsLinear(t *testing.T) {
+	const depth = 9000
+	for _, text := range []string{
+		strings.Repeat("[", depth) + "1" + strings.Repeat("]", depth),
+		strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth),
+		strings.Repeat(`{"a":[2,`, depth/2) + "1" + strings.Repeat("]}", depth/2),
+	} {
+		root, err := readJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []Format{JSON{}, YAML{}} {
+			out, err := f.Emit([]*Node{root})
+			if err != nil {
+				t.Errorf("%s: %v", f.Name(), err)
+				continue
+			}
+			if len(out) > 1000*depth {
+				t.Errorf("%s: %d bytes for %d", f.Name(), len(out), len(text))
+			}
+			again, err := ReadText(f, out)
+			if err != nil || !Equal(again.Roots[0], root) {
+				t.Errorf("%s reads as something else: %v", f.Name(), err)
+			}
+		}
+	}
+}
+
 // TestTagsAreLinear: a tag in a map of many keys does not have each compared with all.
 func TestTagsAreLinear(t *testing.T) {
 	cost := func(n int) time.Duration {
@@ -166,5 +297,9 @@ func TestDuplicateKeysOfLongPaths(t *testing.T) {
 	}
 	if len(paths) != 4 {
 		t.Errorf("%d paths", len(paths))
+	}
+	paths = DuplicateKeys(INI{}, []byte("["+long+"]\na=1\na=1\nb=1\nb=1\nb=1\n["+long+"]\n["+long+"x]\na=1\n"))
+	if len(paths) != 3 || slices.ContainsFunc(paths, func(p string) bool { return len(p) > 1000 && p != long }) || slices.Compact(paths)[1] == paths[0] {
+		t.Errorf("INI: %d paths: %.60q", len(paths), paths)
 	}
 }

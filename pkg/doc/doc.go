@@ -180,8 +180,14 @@ func (r Rung) String() string {
 	return [...]string{"splice", "restate", "text"}[r]
 }
 
-// Next returns the rung below; ok is false when there is none.
-func (r Rung) Next() (next Rung, ok bool) { return r + 1, r+1 < noRung }
+// Next returns the rung below, given what was wrong with this one; ok is false when there
+// is none.
+func (r Rung) Next(why error) (next Rung, ok bool) {
+	if errors.Is(why, ErrDense) {
+		r = max(r, AsText-1)
+	}
+	return r + 1, r+1 < noRung
+}
 
 // Reserved keys. A map with RootKey alone stands for its value, one with TextKey
 // alone for the file whose text is its value.
@@ -222,7 +228,8 @@ type Format interface {
 	// Prepare reads a plaintext and returns it in a form that sops can hold,
 	// and what turns that form back into src. On rung Splice the form is src
 	// itself wherever possible. A text that does not parse gives a *SyntaxError;
-	// ErrRung says to try the next rung.
+	// ErrRung says to try the next rung. AsText is for texts for which all others
+	// did that, and is not read again.
 	Prepare(src []byte, r Rung) (*Document, []Note, error)
 	// Restore is the inverse of Prepare, for a prepared text whose values may
 	// have changed since: notes that no longer fit are passed over.

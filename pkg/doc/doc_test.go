@@ -40,7 +40,7 @@ func TestDetachUndoesAttach(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for r, ok := Splice, true; ok; r, ok = r.Next() {
+			for r, ok := Splice, true; ok; r, ok = r.Next(nil) {
 				d, _, err := f.Prepare(src, r)
 				if err != nil {
 					continue

@@ -98,6 +98,16 @@ func quotedLines(src []byte, i, end int) int {
 	return end
 }
 
+// countLines returns how many lines are not empty.
+func countLines(lines []envLine) (n int) {
+	for _, l := range lines {
+		if l.Start < l.End {
+			n++
+		}
+	}
+	return n
+}
+
 func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
 
 // envNodes builds the tree of lines that sops can read.
@@ -137,6 +147,9 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	}
 	body, bom := bytes.CutPrefix(src, utf8BOM)
 	lines := dotenvLines(body, true)
+	if tooDense(src, len(lines)) && tooDense(src, countLines(lines)) {
+		return nil, nil, ErrDense
+	}
 	var edits []Edit
 	var notes []Note
 	if bom {
@@ -165,7 +178,7 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 			comments++
 		}
 	}
-	if len(notes) > maxNotes {
+	if tooManyNotes(src, notes) {
 		return nil, nil, ErrRung
 	}
 	if len(edits) > 0 {
@@ -307,6 +320,9 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 			d.odd = append(d.odd, "keys after the metadata")
 			break
 		}
+	}
+	if tooDense(src, len(lines)-metaNodes) && tooDense(src, countLines(lines)-metaNodes) {
+		return nil, ErrDense
 	}
 	block := Span{lines[first].Start, lines[last].End}
 	if block.End < len(src) {

@@ -13,7 +13,11 @@ var _ editor = Dotenv{}
 
 func (Dotenv) read(src []byte) (*Document, error) {
 	root := &Node{Kind: Map}
-	for _, l := range dotenvLines(src, true) {
+	lines := dotenvLines(src, true)
+	if tooDense(src, countLines(lines)) {
+		return nil, ErrDense
+	}
+	for _, l := range lines {
 		switch {
 		case l.Start == l.End:
 		case l.eq >= 0:

@@ -26,6 +26,9 @@ func (YAML) read(src []byte) (*Document, error) {
 	}
 	d := &Document{Src: src, Roots: roots, eol: y.eol()}
 	g := y.scanGaps()
+	if err := y.checkDensity(len(g.comments)); err != nil {
+		return nil, err
+	}
 	d.at = attachment{at: y.firstDocEnd(g, contentStart(roots[0]))}
 	switch {
 	case len(y.docs) == 0:

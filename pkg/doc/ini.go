@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -120,13 +121,16 @@ func (INI) Attach(d *Document, meta Fields) Edit {
 // Parse implements Format.
 func (INI) Parse(src []byte) (*Document, error) {
 	items, err := iniItems(src)
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrDense) {
 		return nil, err
 	}
 	isMeta := func(it iniItem) bool { return it.kind == iniHeader && it.name == metaKey }
 	from := slices.IndexFunc(items, isMeta)
 	if from < 0 {
 		return nil, ErrNoMetadata
+	}
+	if err != nil {
+		return nil, err
 	}
 	to := from + 1
 	for to < len(items) && items[to].kind != iniHeader {

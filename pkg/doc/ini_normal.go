@@ -3,6 +3,7 @@ package doc
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,7 +37,8 @@ func (f INI) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 		text = fromUTF16(src)
 	}
 	items, err := iniItems(text)
-	if err != nil {
+	dense := errors.Is(err, ErrDense) || err == nil && tooDense(text, len(items))
+	if err != nil && !dense {
 		return nil, nil, err
 	}
 	for _, it := range items {
@@ -51,6 +53,9 @@ func (f INI) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 			d.Whole.Text = string(src)
 		}
 		return d, nil, err
+	}
+	if dense {
+		return nil, nil, ErrDense
 	}
 	n := iniNormal{src: text, items: items}
 	body, err := n.text()

@@ -56,9 +56,11 @@ func trimmedEnd(src []byte, at Span) int {
 	return at.Start + len(bytes.TrimRightFunc(src[at.Start:at.End], unicode.IsSpace))
 }
 
-// iniItems takes a text apart as sops does.
+// iniItems takes a text apart as sops does. The error is ErrDense for a text in which
+// nothing else is wrong; what came first and the header of the metadata are there then.
 func iniItems(src []byte) ([]iniItem, error) {
-	items := make([]iniItem, 0, 1+bytes.Count(src, []byte{'\n'}))
+	items := make([]iniItem, 0, min(1+bytes.Count(src, []byte{'\n'}), freeNodes))
+	dense := false
 	count := 1 // of keys without a name in this section
 	for i := len(src) - len(bytes.TrimPrefix(src, utf8BOM)); i < len(src); {
 		end, next := lineEnd(src, i)
@@ -113,7 +115,13 @@ func iniItems(src []byte) ([]iniItem, error) {
 			it.value, it.note, it.End = v, v.note, v.end
 			i = min(v.end+1, len(src))
 		}
+		if dense = dense || tooDense(src, len(items)-metaNodes); dense && (it.kind != iniHeader || it.name != metaKey) {
+			continue
+		}
 		items = append(items, it)
+	}
+	if dense {
+		return items, ErrDense
 	}
 	return items, nil
 }

@@ -24,7 +24,7 @@ type iniKeys struct {
 }
 
 func newIniTree(src []byte) *iniTree {
-	t := &iniTree{src: src, root: &Node{Kind: Map}}
+	t := &iniTree{src: src, root: &Node{Kind: Map}, keys: map[string]iniKeys{}}
 	t.open(&Node{Kind: Map, Key: iniDefault})
 	return t
 }
@@ -33,7 +33,7 @@ func (t *iniTree) open(section *Node) {
 	t.close()
 	t.root.Items = append(t.root.Items, section)
 	t.section, t.again = section, false
-	t.keys = map[string]iniKeys{}
+	clear(t.keys)
 }
 
 // close puts what stands behind the values that sops does not see where sops has it:
@@ -156,19 +156,20 @@ func iniDuplicateKeys(src []byte) (paths []string) {
 	if err != nil {
 		return nil
 	}
-	times := map[string]int{}
+	type place struct{ section, key string }
+	times := map[place]int{}
 	section := ""
 	for _, it := range items {
-		path := section + it.name
+		at := place{section, it.name}
 		switch it.kind {
 		case iniHeader:
-			path, section = it.name, it.name+"."
+			at, section = place{key: it.name}, it.name+"."
 		case iniKey:
 		default:
 			continue
 		}
-		if times[path]++; times[path] == 2 {
-			paths = append(paths, path)
+		if times[at]++; times[at] == 2 {
+			paths = append(paths, shortAbove(at.section)+at.key)
 		}
 	}
 	return paths

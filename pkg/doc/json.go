@@ -22,12 +22,12 @@ func (f JSON) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if isUTF16(src) {
 		return nil, nil, &SyntaxError{Format: "JSON", Msg: "UTF-16; JSON files are UTF-8"}
 	}
+	if r == AsText {
+		return textDocument(f, src)
+	}
 	root, err := readJSON(body)
 	if err != nil {
 		return nil, nil, err
-	}
-	if r == AsText {
-		return textDocument(f, src)
 	}
 	if !finite(root) || checkPaths([]*Node{root}) != nil {
 		return nil, nil, ErrRung
@@ -192,8 +192,8 @@ func writeJSONBlock(b *strings.Builder, v Value, pad, unit, path string) {
 
 // Parse implements Format.
 func (JSON) Parse(src []byte) (*Document, error) {
-	root, err := readJSON(src)
-	if err != nil {
+	root, err := (&jsonText{src: src, spare: metaNodes}).read()
+	if err != nil && (root == nil || item(root, metaKey) != nil) {
 		return nil, err
 	}
 	if root.Kind != Map {
@@ -322,6 +322,10 @@ func (JSON) Uncomment(d *Document, n *Node, text string) Edit {
 	return Edit{n.Span, quote(text)}
 }
 
+// maxIndent bounds the white space before what is nested deep, in bytes: without a bound
+// it would grow with the square of the depth.
+const maxIndent = 200
+
 // Emit implements Format: indented by tabs, like sops's output.
 func (JSON) Emit(roots []*Node) ([]byte, error) {
 	if len(roots) != 1 {
@@ -334,6 +338,10 @@ func (JSON) Emit(roots []*Node) ([]byte, error) {
 }
 
 func emitJSON(b *strings.Builder, n *Node, pad string) {
+	inner := pad + "\t"
+	if len(pad) >= maxIndent {
+		inner = pad
+	}
 	if n.Kind == Scalar {
 		b.WriteString(jsonScalar(n.Type, n.Text))
 		return
@@ -352,11 +360,11 @@ func emitJSON(b *strings.Builder, n *Node, pad string) {
 			b.WriteByte(',')
 		}
 		first = false
-		b.WriteString("\n" + pad + "\t")
+		b.WriteString("\n" + inner)
 		if n.Kind == Map {
 			b.WriteString(quote(c.Key) + ": ")
 		}
-		emitJSON(b, c, pad+"\t")
+		emitJSON(b, c, inner)
 	}
 	if !first {
 		b.WriteString("\n" + pad)

@@ -17,7 +17,10 @@ type jsonText struct {
 
 	anyLone bool // some string had
 	made    slab
-	tiny    int // numbers that take long to read
+	nodes   int
+	spare   int  // nodes that do not count
+	dense   bool // there are too many, and those that came last are not in the tree
+	tiny    int  // numbers that take long to read
 }
 
 func (p *jsonText) fail(msg string) error {
@@ -36,11 +39,13 @@ func (p *jsonText) space() {
 	}
 }
 
-// readJSON reads a whole text: one value.
-func readJSON(src []byte) (*Node, error) {
-	p := &jsonText{src: src}
+// readJSON reads a whole text: one value. The error is ErrDense for a text in which
+// nothing else is wrong; what of the tree was made is returned with it.
+func readJSON(src []byte) (*Node, error) { return (&jsonText{src: src}).read() }
+
+func (p *jsonText) read() (*Node, error) {
 	p.space()
-	if p.i == len(src) {
+	if p.i == len(p.src) {
 		return nil, ErrEmpty
 	}
 	n, err := p.value(0)
@@ -48,10 +53,18 @@ func readJSON(src []byte) (*Node, error) {
 		return nil, err
 	}
 	p.space()
-	if p.i < len(src) {
+	if p.i < len(p.src) {
 		return nil, p.fail("text after the value")
 	}
+	if p.dense {
+		return n, ErrDense
+	}
 	return n, nil
+}
+
+// isIn reports whether an item that was read goes into the tree.
+func (p *jsonText) isIn(item *Node, depth int) bool {
+	return !p.dense || depth == 0 && item.Key == metaKey
 }
 
 func (p *jsonText) value(depth int) (*Node, error) {
@@ -60,6 +73,9 @@ func (p *jsonText) value(depth int) (*Node, error) {
 	}
 	if p.i >= len(p.src) {
 		return nil, p.fail("ends in the middle of a value")
+	}
+	if p.nodes++; !p.dense && tooDense(p.src, p.nodes-p.spare) {
+		p.dense = true
 	}
 	n := p.made.new(Node{start: p.i, Span: Span{p.i, 0}})
 	var err error
@@ -129,7 +145,9 @@ func (p *jsonText) object(n *Node, depth int) error {
 			return err
 		}
 		item.Key, item.key, item.Mark = name, key, mark
-		n.Items = append(n.Items, item)
+		if p.isIn(item, depth) {
+			n.Items = append(n.Items, item)
+		}
 		p.space()
 		if p.i < len(p.src) && p.src[p.i] == ',' {
 			p.i++
@@ -156,7 +174,9 @@ func (p *jsonText) array(n *Node, depth int) error {
 		if err != nil {
 			return err
 		}
-		n.Items = append(n.Items, item)
+		if p.isIn(item, depth) {
+			n.Items = append(n.Items, item)
+		}
 		p.space()
 		if p.i < len(p.src) && p.src[p.i] == ',' {
 			p.i++

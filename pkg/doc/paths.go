@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // A Place names a node in a way that survives changes elsewhere in the file.
@@ -37,6 +38,68 @@ func (d *Document) Index() map[*Node]Place {
 		walk(r, fmt.Sprint(i))
 	}
 	return at
+}
+
+// Paths numbers the paths of nodes, in several documents alike: equal paths as in a Place
+// have one number. It takes memory for each path, however long that is.
+type Paths struct {
+	numbers map[step]int
+	steps   []step // by number
+}
+
+type step struct {
+	above   int // the path it goes on from, -1 for a document
+	comment bool
+	key     string
+}
+
+// Walk visits every node of a document, with the number of its path.
+func (p *Paths) Walk(d *Document, visit func(n *Node, path int)) {
+	var walk func(n *Node, path int)
+	walk = func(n *Node, path int) {
+		visit(n, path)
+		for _, c := range n.Items {
+			switch {
+			case c.Kind == Comment:
+				walk(c, p.number(step{above: path, comment: true}))
+			case n.Kind == Map:
+				walk(c, p.number(step{above: path, key: c.Key}))
+			default:
+				walk(c, path)
+			}
+		}
+	}
+	for i, r := range d.Roots {
+		walk(r, p.number(step{above: -1, key: fmt.Sprint(i)}))
+	}
+}
+
+func (p *Paths) number(s step) int {
+	n, ok := p.numbers[s]
+	if !ok {
+		if p.numbers == nil {
+			p.numbers = map[step]int{}
+		}
+		n = len(p.steps)
+		p.numbers[s] = n
+		p.steps = append(p.steps, s)
+	}
+	return n
+}
+
+// String returns a path for people: the keys down to the node.
+func (p *Paths) String(path int) string {
+	var keys []string
+	end := ""
+	for s := p.steps[path]; s.above >= 0; s = p.steps[s.above] {
+		if s.comment {
+			end = " (comment)"
+		} else {
+			keys = append(keys, s.key)
+		}
+	}
+	slices.Reverse(keys)
+	return strings.Join(keys, ".") + end
 }
 
 // Whatever a value is encrypted under or remembered by has the whole path to it, so
@@ -75,6 +138,39 @@ func pathsFit(roots []*Node, free, each int) bool {
 	return !slices.ContainsFunc(roots, func(r *Node) bool { return !fit(r, 0) })
 }
 
+// A value or comment costs much the same memory and time however short it is, so without
+// a bound on how dense they stand a small file could cost many times what others do.
+const (
+	freeNodes = 48 << 10 // values, comments, maps and lists that any file may have
+	nodeBytes = 16       // bytes of the file for each that it has besides
+	metaNodes = 8 << 10  // what an encrypted file may have besides, for its metadata
+)
+
+// ErrDense is the error of reading a text that has more values than one of its size may
+// have. It is an ErrRung: such a plaintext is held as one text.
+var ErrDense error = denseError{}
+
+type denseError struct{}
+
+func (denseError) Error() string {
+	return "more values and comments than kenv reads in a file of its size"
+}
+
+func (denseError) Is(target error) bool { return target == ErrRung }
+
+// What is remembered of a text that is rewritten here and there is bounded, too: with more,
+// the whole of it costs less.
+const (
+	freeNotes = 16 << 10
+	noteBytes = 64
+)
+
+// tooManyNotes reports whether there are more notes about a text than there may be.
+func tooManyNotes(src []byte, notes []Note) bool { return len(notes) > freeNotes+len(src)/noteBytes }
+
+// tooDense reports whether a text has more than so many nodes may be in it.
+func tooDense(src []byte, nodes int) bool { return nodes > freeNodes+len(src)/nodeBytes }
+
 // DuplicateKeys returns which keys are in a map of a plaintext twice, each with the keys
 // above it; none of a text that does not parse.
 func DuplicateKeys(f Format, src []byte) []string {
@@ -91,9 +187,7 @@ func DuplicateKeys(f Format, src []byte) []string {
 func (d *Document) duplicateKeys() (paths []string) {
 	var walk func(n *Node, above string)
 	walk = func(n *Node, above string) {
-		if len(above) > 1000 { // it goes before each key below
-			above = fmt.Sprintf("%.200s… (%x).", above, sha256.Sum256([]byte(above)))
-		}
+		above = shortAbove(above)
 		times := map[string]int{}
 		for _, c := range n.Items {
 			below := above
@@ -112,6 +206,14 @@ func (d *Document) duplicateKeys() (paths []string) {
 		walk(r, "")
 	}
 	return paths
+}
+
+// shortAbove shortens keys that go before each key below.
+func shortAbove(above string) string {
+	if len(above) <= 1000 {
+		return above
+	}
+	return fmt.Sprintf("%.200s… (%x).", above, sha256.Sum256([]byte(above)))
 }
 
 // HasDuplicateKeys reports whether some map has a key twice.

@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -27,15 +28,15 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if len(src) == 0 {
 		return nil, nil, ErrEmpty
 	}
+	if r == AsText {
+		return textDocument(f, src)
+	}
 	y, err := newYAMLText(src)
 	if err != nil {
 		return nil, nil, err
 	}
-	switch r {
-	case Restate:
+	if r == Restate {
 		return f.restate(src, y)
-	case AsText:
-		return textDocument(f, src)
 	}
 	if isUTF16(src) {
 		return nil, nil, ErrRung
@@ -88,7 +89,7 @@ func (YAML) shape(body []byte) (*Document, error) {
 // rungError keeps what is a fault of the file and turns everything else, values
 // that were not located and the like, into ErrRung.
 func rungError(err error) error {
-	if _, ok := err.(*SyntaxError); ok {
+	if _, ok := err.(*SyntaxError); ok || errors.Is(err, ErrDense) {
 		return err
 	}
 	return ErrRung
@@ -115,6 +116,9 @@ func (y *yamlText) document(roots []*Node) (*Document, error) {
 		}
 	}
 	g := y.scanGaps()
+	if err := y.checkDensity(len(g.comments)); err != nil {
+		return nil, err
+	}
 	d := &Document{Src: y.src, Roots: roots, eol: y.eol()}
 	d.at = y.attachAt(g, roots[0])
 	if len(g.comments) > 0 {
@@ -245,8 +249,10 @@ func (f YAML) restate(src []byte, y *yamlText) (*Document, []Note, error) {
 
 // Parse implements Format.
 func (f YAML) Parse(src []byte) (*Document, error) {
-	y := &yamlText{src: src, within: map[*yaml.Node]bool{}, comments: true}
-	if err := y.decode(); err != nil {
+	y := &yamlText{src: src, within: map[*yaml.Node]bool{}, comments: true, spare: metaNodes}
+	if err := y.decode(); errors.Is(err, ErrDense) && !y.hasMeta() {
+		return nil, ErrNoMetadata
+	} else if err != nil {
 		return nil, err
 	}
 	y.splitLines()
@@ -289,6 +295,9 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 	}
 
 	g := y.scanGaps()
+	if err := y.checkDensity(len(g.comments)); err != nil {
+		return nil, err
+	}
 	found := outside(d.blocks, g.comments)
 	for i, r := range roots {
 		if r.Kind == Scalar && r.Type == Null {

@@ -100,6 +100,7 @@ func emitList(b *strings.Builder, n *Node, pad string) error {
 
 func emitValue(b *strings.Builder, c *Node, pad string) error {
 	switch {
+	case c.Kind != Scalar && len(pad) > maxIndent: // in one line, which leaves comments out
 	case c.Kind == Map && hasItems(c):
 		b.WriteByte('\n')
 		return emitMap(b, c, pad, false)

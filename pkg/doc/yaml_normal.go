@@ -9,10 +9,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxNotes bounds what is remembered of a file that is rewritten here and there; with
-// more, the whole of it costs less.
-const maxNotes = 50000
-
 // normalize rewrites what sops cannot hold: aliases are written out, keys that
 // are no strings quoted, tags dropped that no token may follow, roots that are
 // no mapping put under RootKey. It returns the new text and what undoes it.
@@ -40,7 +36,7 @@ func (y *yamlText) normalize(roots []*Node) ([]byte, []Note, error) {
 	if len(w.notes) == 0 {
 		return y.src, nil, nil
 	}
-	if len(w.notes) > maxNotes {
+	if tooManyNotes(y.src, w.notes) {
 		return nil, nil, ErrRung
 	}
 	at := (&Document{Roots: roots}).Index()

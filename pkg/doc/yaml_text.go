@@ -34,6 +34,8 @@ type yamlText struct {
 
 	comments bool                // put comments into the tree
 	nodes    int                 // how many nodes alias expansion made
+	parsed   int                 // how many the parser made
+	spare    int                 // of them, how many do not count
 	within   map[*yaml.Node]bool // aliases being expanded, against cycles
 	special  bool
 	alias    bool
@@ -55,7 +57,8 @@ func newYAMLText(src []byte) (*yamlText, error) {
 	return y, nil
 }
 
-// decode runs the parser over all documents.
+// decode runs the parser over all documents. The error is ErrDense if nothing else is
+// wrong with them; the first document is there all the same.
 func (y *yamlText) decode() (err error) {
 	defer func() {
 		// The parser has bugs that end in a run-time panic on hostile input.
@@ -71,13 +74,40 @@ func (y *yamlText) decode() (err error) {
 		n := new(yaml.Node)
 		err := dec.Decode(n)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return y.checkDensity(0)
 		}
 		if err != nil {
 			return yamlError(y.src, err)
 		}
-		y.docs = append(y.docs, n)
+		y.parsed += countNodes(n)
+		if len(y.docs) == 0 || y.checkDensity(0) == nil {
+			y.docs = append(y.docs, n)
+		}
 	}
+}
+
+// checkDensity returns ErrDense if there are too many nodes, or so many comments are.
+func (y *yamlText) checkDensity(comments int) error {
+	if tooDense(y.src, max(y.parsed, comments)-y.spare) {
+		return ErrDense
+	}
+	return nil
+}
+
+// countNodes returns how many nodes of ours a node stands for, its comments among them.
+func countNodes(n *yaml.Node) int {
+	count := 1
+	for _, comment := range [...]string{n.HeadComment, n.LineComment, n.FootComment} {
+		if comment != "" {
+			count += 1 + strings.Count(comment, "\n")
+		}
+	}
+	for i, c := range n.Content {
+		if isKey := n.Kind == yaml.MappingNode && i%2 == 0; !isKey || c.Kind != yaml.ScalarNode {
+			count += countNodes(c)
+		}
+	}
+	return count
 }
 
 // maxTags bounds the %TAG directives of a file, each of which the parser compares with

@@ -405,7 +405,7 @@ func TestErrorsHoldNoPlaintext(t *testing.T) {
 						for rung := doc.Splice; ; {
 							_, _, err := f.Prepare(broken, rung)
 							check("prepare", c, broken, err)
-							if rung, ok = rung.Next(); !ok {
+							if rung, ok = rung.Next(nil); !ok {
 								break
 							}
 						}

@@ -187,7 +187,7 @@ func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 		return &Sealed{Data: bytes.Clone(prev.doc.Src), meta: prev.Meta}, nil
 	}
 	var why error
-	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
+	for r, ok := doc.Splice, true; ok; r, ok = r.Next(p.err) {
 		if r != doc.Splice {
 			p.doc, p.notes, p.err = s.format.Prepare(src, r)
 		}
@@ -214,7 +214,7 @@ func (s *sealing) hold(src []byte, p prepared) (*Sealed, error) {
 			if r != doc.AsText || why == nil {
 				return nil, err
 			}
-			return nil, fmt.Errorf("its data does not fit sops's model (a key may be there twice, or a number be too large), so it can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
+			return nil, fmt.Errorf("its values cannot be held one by one (a key may be there twice, a number too large, or there may be too many), so it can only be held as one text, and the rules do not select the key %s for that", doc.TextKey)
 		}
 		why = errors.Join(why, fmt.Errorf("%s: %w", r, err))
 	}

@@ -294,7 +294,7 @@ func (f *File) Mark(plaintext []byte) (*doc.Document, error) {
 // MarkBy is Mark for another selector than the file's own. A text without a tree of its
 // own is read in the form in which a file would hold it.
 func (f *File) MarkBy(plaintext []byte, s Selector) (d *doc.Document, err error) {
-	for r, ok := doc.Splice, true; ok; r, ok = r.Next() {
+	for r, ok := doc.Splice, true; ok; r, ok = r.Next(err) {
 		if d, err = f.mark(plaintext, r, s); !errors.Is(err, doc.ErrRung) {
 			break
 		}

@@ -180,16 +180,16 @@ func (st *state) read(blind bool) error {
 		if err != nil {
 			return err
 		}
-		for rung, ok := doc.Splice, true; ok; rung, ok = rung.Next() {
-			d, _, err := format.Prepare(st.src.Data, rung)
-			if err == nil {
-				st.take(d.Unwrap(), d.Whole)
-				return nil
-			}
-			if !errors.Is(err, doc.ErrRung) {
-				return err
+		var d *doc.Document
+		for rung, ok := doc.Splice, true; ok; rung, ok = rung.Next(err) {
+			if d, _, err = format.Prepare(st.src.Data, rung); !errors.Is(err, doc.ErrRung) {
+				break
 			}
 		}
+		if err != nil {
+			return err
+		}
+		st.take(d.Unwrap(), d.Whole)
 	}
 	return nil
 }

@@ -320,36 +320,39 @@ func (m *merging) unfit(text []byte) (why []string, err error) {
 // newlyClear returns a place at which a merged text has something in clear that neither
 // side has there in clear, or one has encrypted.
 func newlyClear(ours, theirs, now *doc.Document) (path string, found bool) {
-	type leaf struct{ path, text string }
-	secret := map[string]bool{} // paths at which something is encrypted
+	type leaf struct {
+		path int
+		text string
+	}
+	var paths doc.Paths
+	secret := map[int]bool{} // paths at which something is encrypted
 	var clear [2]map[leaf]bool
-	open := map[string]bool{} // paths at which something is in clear
+	open := map[int]bool{} // paths at which something is in clear
 	allSecret := ours.Whole != nil || theirs.Whole != nil
 	for i, d := range []*doc.Document{ours, theirs} {
 		clear[i] = map[leaf]bool{}
-		for n, place := range d.Index() {
+		paths.Walk(d, func(n *doc.Node, path int) {
 			switch {
 			case n.Kind != doc.Scalar && n.Kind != doc.Comment:
 			case n.Encrypted || n == d.Whole:
-				secret[place.Path] = true
+				secret[path] = true
 			default:
-				clear[i][leaf{place.Path, n.Text}] = true
-				open[place.Path] = true
+				clear[i][leaf{path, n.Text}] = true
+				open[path] = true
 			}
-		}
+		})
 	}
-	for n, place := range now.Index() {
-		in := leaf{place.Path, n.Text}
+	paths.Walk(now, func(n *doc.Node, at int) {
+		in := leaf{at, n.Text}
 		switch {
-		case n.Encrypted, n == now.Whole, n.Text == "", n.Kind == doc.Scalar && n.Type == doc.Null:
+		case found, n.Encrypted, n == now.Whole, n.Text == "", n.Kind == doc.Scalar && n.Type == doc.Null:
 		case n.Kind != doc.Scalar && n.Kind != doc.Comment:
-		case !allSecret && open[place.Path] && !secret[place.Path], clear[0][in] && clear[1][in]:
+		case !allSecret && open[at] && !secret[at], clear[0][in] && clear[1][in]:
 		default:
-			_, steps, _ := strings.Cut(place.Path, "\x00")
-			return strings.NewReplacer("\x00.", ".", "\x00#", " (comment)").Replace(strings.TrimPrefix(steps, ".")), true
+			path, found = paths.String(at), true
 		}
-	}
-	return "", false
+	})
+	return path, found
 }
 
 // seal encrypts what the merge came to.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/kenvhq/kenv/pkg/doc"
 	"github.com/kenvhq/kenv/pkg/envelope"
@@ -62,7 +61,10 @@ func plain(text *doc.Text, n *doc.Node) []byte {
 // be read as such, of which only the data is known.
 func value(f *envelope.File, path Path) (*doc.Text, *doc.Node, error) {
 	text, err := readValues(f.Format, f.Plaintext())
-	if err != nil {
+	switch {
+	case errors.Is(err, doc.ErrDense):
+		return nil, nil, err
+	case err != nil:
 		n, err := find(f, path)
 		return nil, n, err
 	}
@@ -278,22 +280,22 @@ func exposed(f *envelope.File, before, after []byte, path Path) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	clear := map[string]int{}
-	for n, place := range was.Index() {
+	var paths doc.Paths
+	clear := map[int]int{} // how many values stand in clear, by their path
+	paths.Walk(was, func(n *doc.Node, path int) {
 		if isClear(n) {
-			clear[place.Path]++
+			clear[path]++
 		}
-	}
-	for n, place := range now.Index() {
+	})
+	paths.Walk(now, func(n *doc.Node, path int) {
 		if !isClear(n) {
-			continue
+			return
 		}
-		if clear[place.Path]--; clear[place.Path] < 0 {
-			keys := strings.Split(place.Path, "\x00.")
-			return false, fmt.Errorf("it would put %q in clear, as the rules of this file look at the comments before a value", strings.Join(keys[1:], "."))
+		if clear[path]--; clear[path] < 0 && err == nil {
+			err = fmt.Errorf("it would put %q in clear, as the rules of this file look at the comments before a value", paths.String(path))
 		}
-	}
-	return target, nil
+	})
+	return target && err == nil, err
 }
 
 func isClear(n *doc.Node) bool {
