@@ -7,11 +7,14 @@ import (
 	"runtime/metrics"
 )
 
+// What a collection costs is mostly that it and the growth of the heap hinder each other.
 const (
-	// Most files are done before there is anything to collect; what hinders them is that
-	// Go starts to collect at 4 MB.
-	smallHeap, smallPercent = 32 << 20, 200
-	// Those that take much memory take no more than they must.
+	// Most files are done before there is anything to collect: Go collects first at this
+	// many percent of 4 MB.
+	firstPercent = 2000
+	// A small heap grows freely.
+	smallHeap, smallPercent = 32 << 20, 300
+	// Files that take much memory take no more than they must.
 	largePercent = 60
 )
 
@@ -21,8 +24,8 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	debug.SetGCPercent(smallPercent)
-	afterGC(smallPercent)
+	debug.SetGCPercent(firstPercent)
+	afterGC(firstPercent)
 }
 
 // afterGC looks at the heap when it has been collected, and comes back.

@@ -267,15 +267,26 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 		}
 		return f, f.restore(r.opened, r.uncommented, notes)
 	}
-	notes, err := r.verify()
+	seal, err := r.verify()
 	if err != nil {
 		return nil, err
 	}
-	if err := f.restore(r.opened, r.uncommented, notes); err != nil {
+	var notes []doc.Note
+	if o.sealed {
+		notes, err = f.openLayout()
+	}
+	if err == nil {
+		err = f.restore(r.opened, r.uncommented, notes)
+	}
+	if changed := seal(); changed != nil {
+		err = changed
+	}
+	if err != nil {
+		clear(f.plain) // the data key is the caller's
 		return nil, err
 	}
 	if o.sealed && !f.keepsEnd() {
-		clear(f.plain) // the data key is the caller's
+		clear(f.plain)
 		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
 	}
 	return f, nil

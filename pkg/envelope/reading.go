@@ -216,8 +216,9 @@ func (f *File) keep(k tokenKey, token string) {
 	f.order = append(f.order, k)
 }
 
-// verify checks mac and seal, and returns the layout that the seal covers.
-func (r *reading) verify() ([]doc.Note, error) {
+// verify checks the mac and begins to check the seal. What it returns waits for that, and
+// must be called.
+func (r *reading) verify() (wait func() error, err error) {
 	tag, want, err := r.box.open(r.mac, r.meta.macAAD())
 	if err != nil || tag != tagString {
 		return nil, &IntegrityError{Msg: "the mac does not decrypt"}
@@ -226,11 +227,18 @@ func (r *reading) verify() ([]doc.Note, error) {
 		return nil, &IntegrityError{Msg: "the mac does not match: values were changed, added, removed or reordered"}
 	}
 	if !r.sealed {
-		return nil, nil
+		return func() error { return nil }, nil
 	}
-	seal, err := base64.StdEncoding.DecodeString(r.meta.Kenv.Seal)
-	if err != nil || base64Len(r.meta.Kenv.Seal) != len(seal) || subtle.ConstantTimeCompare(seal, sealOf(r.out.dataKey, r.format.Name(), r.doc, r.doc.Meta, r.meta)) != 1 {
-		return nil, &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
-	}
-	return r.out.openLayout()
+	matches := make(chan bool, 1)
+	go func() {
+		seal, err := base64.StdEncoding.DecodeString(r.meta.Kenv.Seal)
+		matches <- err == nil && base64Len(r.meta.Kenv.Seal) == len(seal) &&
+			subtle.ConstantTimeCompare(seal, sealOf(r.out.dataKey, r.format.Name(), r.doc, r.doc.Meta, r.meta)) == 1
+	}()
+	return func() error {
+		if !<-matches {
+			return &IntegrityError{Msg: "the seal does not match: keys, structure, comments, recipients or rules were changed"}
+		}
+		return nil
+	}, nil
 }
