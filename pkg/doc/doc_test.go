@@ -2,6 +2,7 @@ package doc
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,6 +176,25 @@ func TestEmitReads(t *testing.T) {
 		}
 		if !Equal(d.Roots[0], root) {
 			t.Errorf("%s: other data:\n%s", f.Name(), out)
+		}
+	}
+}
+
+// TestMetaKey: what is the key of the metadata is that to sops, too.
+func TestMetaKey(t *testing.T) {
+	for text, is := range map[string]bool{
+		"a: 1\nsops: {mac: x}\n":                true,
+		"a: 1\n\"sops\": {mac: x}\n":            true,
+		"a: 1\n!!str sops: {mac: x}\n":          true,
+		"a: 1\n!!binary sops: {mac: x}\n":       false,
+		"a: &x sops\n*x : {mac: x}\n":           false,
+		"a: {sops: {mac: x}}\n":                 false,
+		"a: 1\n? [sops]\n: {mac: x}\n":          false,
+		"a: 1\n--- # two\nb: 1\nsops: {mac: x}": true, // and refused for where it is
+	} {
+		_, err := YAML{}.Parse([]byte(text))
+		if errors.Is(err, ErrNoMetadata) == is {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -350,7 +350,7 @@ func (y *yamlText) hasMeta() bool {
 			return false
 		}
 		for i := 0; i+1 < len(d.Content[0].Content); i += 2 {
-			if key := d.Content[0].Content[i]; key.Kind == yaml.ScalarNode && key.Value == metaKey {
+			if key := d.Content[0].Content[i]; isMetaKey(key) {
 				return true
 			}
 		}

@@ -242,6 +242,12 @@ func (y *yamlText) addComments(to []*Node, text string, in style) []*Node {
 	return to
 }
 
+// isMetaKey reports whether a key of the top level is that of the metadata. To sops it is
+// not if its text stands for other bytes.
+func isMetaKey(key *yaml.Node) bool {
+	return key.Kind == yaml.ScalarNode && key.Value == metaKey && key.ShortTag() != "!!binary"
+}
+
 // pair builds one item of a mapping. It returns nil for the metadata block.
 func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool) (*Node, error) {
 	keySpan, keyStyle, keyMark, err := y.keySpan(key, flow, indent)
@@ -249,7 +255,7 @@ func (y *yamlText) pair(key, value *yaml.Node, flow bool, indent int, root bool)
 		return nil, err
 	}
 	seen := len(y.blocks) > 0 && y.blocks[len(y.blocks)-1].doc == y.doc
-	if root && !seen && key.Kind == yaml.ScalarNode && key.Value == metaKey {
+	if root && !seen && isMetaKey(key) {
 		// The block's own scalars hold no comments either.
 		blind := &yamlText{src: y.src, lines: y.lines, ascii: y.ascii, within: y.within}
 		v, err := blind.build(value, flow, indent)
