@@ -244,7 +244,7 @@ func read(f CheckFile, covered bool) ([]byte, bool, error) {
 	if f.Open == nil {
 		f.Open = func() (io.ReadCloser, error) {
 			info, err := os.Lstat(f.Name)
-			if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
+			if err == nil && !info.Mode().IsRegular() {
 				return nil, nil
 			}
 			if err != nil {
@@ -254,6 +254,9 @@ func read(f CheckFile, covered bool) ([]byte, bool, error) {
 		}
 	}
 	in, err := f.Open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil // gone since it was listed, as temporary files are
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot read %s: %w", f.Name, cause(err))
 	}
