@@ -2,6 +2,7 @@ package doc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -121,6 +122,33 @@ func (y *yamlText) detachAt(b metaBlock) Span {
 	}
 	at.Start -= breakBeforeEnd(y.src[:at.Start])
 	return at
+}
+
+// MayChangeEnd reports whether the value before the metadata may be another one when that
+// is taken out: in YAML a block scalar takes in the empty lines that stand behind it, and
+// has no line break at its end if the text has none.
+func (d *Document) MayChangeEnd() bool {
+	if d.Whole != nil || len(d.blocks) == 0 {
+		return false
+	}
+	if d.Src[len(d.Src)-1] != '\n' {
+		return true
+	}
+	last, behind := d.Roots[0].LastLeaf(), d.Src[d.blocks[0].End:]
+	return last != nil && last.style.isBlock() && len(behind) > 0 && (isBlank(behind[0]) || breakLen(behind, 0) > 0)
+}
+
+// LastLeaf returns the last value of a tree, or nil.
+func (n *Node) LastLeaf() *Node {
+	if n.Kind == Scalar {
+		return n
+	}
+	for _, item := range slices.Backward(n.Items) {
+		if item.Kind != Comment {
+			return item.LastLeaf()
+		}
+	}
+	return nil
 }
 
 // Detach implements Format.

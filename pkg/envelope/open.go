@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -287,17 +286,15 @@ func (o *opening) open(dataKey []byte, how OpenOptions) (*File, error) {
 	}
 	if o.sealed && !f.keepsEnd() {
 		clear(f.plain)
-		return nil, &IntegrityError{Msg: "the line break at its end was taken off, and with it a part of its last value"}
+		return nil, &IntegrityError{Msg: "its end, or the empty lines behind its metadata, were changed, and with them its last value"}
 	}
 	return f, nil
 }
 
-// keepsEnd reports whether the last value is what was encrypted. White space is not
-// sealed, but without the line break at the end of the file a block scalar, where that
-// was the last thing before the metadata, would lose one of its own.
+// keepsEnd reports whether the last value before the metadata is what was encrypted. White
+// space is not sealed, but what stands behind the metadata may become part of it.
 func (f *File) keepsEnd() bool {
-	src := f.doc.Src
-	if _, yaml := f.Format.(doc.YAML); !yaml || f.doc.Whole != nil || len(src) > 0 && src[len(src)-1] == '\n' {
+	if _, yaml := f.Format.(doc.YAML); !yaml || !f.doc.MayChangeEnd() {
 		return true
 	}
 	now, _, err := f.Format.Prepare(f.plain, doc.Splice)
@@ -305,26 +302,13 @@ func (f *File) keepsEnd() bool {
 		return true // it is held in another way, as a whole
 	}
 	for i, root := range f.doc.Roots {
-		if was, is := lastLeaf(root), (*doc.Node)(nil); was != nil && i < len(now.Roots) {
-			if is = lastLeaf(now.Roots[i]); is == nil || is.Text != was.Text {
+		if was := root.LastLeaf(); was != nil && i < len(now.Roots) {
+			if is := now.Roots[i].LastLeaf(); is == nil || is.Text != was.Text {
 				return false
 			}
 		}
 	}
 	return true
-}
-
-// lastLeaf returns the last value of a tree, or nil.
-func lastLeaf(n *doc.Node) *doc.Node {
-	if n.Kind == doc.Scalar {
-		return n
-	}
-	for _, item := range slices.Backward(n.Items) {
-		if item.Kind != doc.Comment {
-			return lastLeaf(item)
-		}
-	}
-	return nil
 }
 
 func (f *File) openLayout() ([]doc.Note, error) {
