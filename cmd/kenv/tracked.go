@@ -38,11 +38,7 @@ func untracked(ctx context.Context, dir string, jobs []*job) error {
 func tracked(ctx context.Context, dir string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	here := dir
-	for !exists(here) && filepath.Dir(here) != here {
-		here = filepath.Dir(here)
-	}
-	w, err := git.Find(ctx, here)
+	w, err := git.Find(ctx, existing(dir))
 	if errors.Is(err, git.ErrNoWorkTree) {
 		return nil, nil
 	}

@@ -78,8 +78,8 @@ func patterns(glob string) (list []string) {
 
 // quotePattern spells a pattern as the first word of a line.
 func quotePattern(pattern string) string {
-	if strings.ContainsAny(pattern, " \t\"") || strings.HasPrefix(pattern, "#") {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\t", `\t`).Replace(pattern) + `"`
+	if strings.ContainsAny(pattern, " \t\r\n\"") || strings.HasPrefix(pattern, "#") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\t", `\t`, "\r", `\r`, "\n", `\n`).Replace(pattern) + `"`
 	}
 	return pattern
 }

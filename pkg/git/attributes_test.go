@@ -69,7 +69,7 @@ func TestAttributesMean(t *testing.T) {
 	paths := []string{
 		"secrets.yaml", "a/secrets.yaml", "secrets/x", "a/secrets/x", "a/secrets/b/x.md", "secrets", "a/secrets",
 		"prod/a.yaml", "prod/b/a.yaml", "x/prod/a.yaml", "prod/a.txt", ".env", ".env.prod", "a/.env.prod", "a.env",
-		"a.secrets.yaml", "a b/c.ini", "x/a b/c.ini", "#x", "a/#x", "!x", "[x", "x.example", "secrets/x.example", "sécrets/é", "q\"x", "prod", "sub/deep/prod/z",
+		"a.secrets.yaml", "a b/c.ini", "x/a b/c.ini", "#x", "a/#x", "!x", "[x", "x.example", "secrets/x.example", "sécrets/é", "q\"x", "prod", "sub/deep/prod/z", "l\nm",
 	}
 	for _, rules := range [][][]string{
 		{{"secrets.yaml"}},
@@ -94,6 +94,7 @@ func TestAttributesMean(t *testing.T) {
 		{{`\!x`}},
 		{{`\[x`}},
 		{{`q"x`}},
+		{{"l\n*"}},
 		{{"s[d-f]crets"}},
 		{{"[[:alpha:]]/secrets"}},
 		{{"sécrets/"}},

@@ -94,15 +94,15 @@ func (w *WorkTree) command(ctx context.Context, args ...string) *exec.Cmd {
 // settings and, in a hook, where repository and index are. Keys and tokens stay here.
 func environment(all []string, hook bool) []string {
 	settings := []string{
-		"PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM",
-		"GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_PARAMETERS", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+		"PATH", "HOME", "XDG_CONFIG_HOME", "TMPDIR", "USERPROFILE", "SYSTEMROOT", "TEMP", "TMP",
+		"GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM",
 	}
 	paths := []string{"GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"}
 	env := []string{"LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_TERMINAL_PROMPT=0"}
 	for _, v := range all {
 		name, value, _ := strings.Cut(v, "=")
 		switch {
-		case slices.Contains(settings, strings.ToUpper(name)), hook && name == "GIT_ALTERNATE_OBJECT_DIRECTORIES":
+		case slices.Contains(settings, strings.ToUpper(name)), strings.HasPrefix(name, "GIT_CONFIG_"), hook && name == "GIT_ALTERNATE_OBJECT_DIRECTORIES":
 			env = append(env, v)
 		case hook && slices.Contains(paths, name):
 			if abs, err := filepath.Abs(value); err == nil && value != "" {

@@ -34,14 +34,12 @@ func settings() []setting {
 	}
 }
 
-// A Scope is whose git config is meant: "local", that of a repository, or "global",
-// that of a user.
-type Scope string
+// A scope is whose git config is meant.
+type scope string
 
-// The scopes.
 const (
-	Local  Scope = "local"
-	Global Scope = "global"
+	local  scope = "local"  // that of a repository
+	global scope = "global" // that of a user
 )
 
 // A Plan is what Install or Uninstall would change.
@@ -70,13 +68,13 @@ func (p *Plan) Apply(ctx context.Context) error {
 // Nothing uses them before a repository's attributes say so.
 func InstallGlobal(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	return p, p.addDrivers(ctx, here(false), Global)
+	return p, p.addDrivers(ctx, here(false), global)
 }
 
 // UninstallGlobal plans to undo InstallGlobal.
 func UninstallGlobal(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	return p, p.dropDrivers(ctx, here(false), Global)
+	return p, p.dropDrivers(ctx, here(false), global)
 }
 
 // Install plans to have a work tree use kenv: its drivers, the attributes for the
@@ -84,7 +82,7 @@ func UninstallGlobal(ctx context.Context) (*Plan, error) {
 // no step.
 func (w *WorkTree) Install(ctx context.Context, configs []*config.Config) (*Plan, error) {
 	p := &Plan{}
-	if err := p.addDrivers(ctx, w, Local); err != nil {
+	if err := p.addDrivers(ctx, w, local); err != nil {
 		return nil, err
 	}
 	for _, c := range configs {
@@ -101,7 +99,7 @@ func (w *WorkTree) Install(ctx context.Context, configs []*config.Config) (*Plan
 // Uninstall plans to undo Install, byte by byte.
 func (w *WorkTree) Uninstall(ctx context.Context) (*Plan, error) {
 	p := &Plan{}
-	if err := p.dropDrivers(ctx, w, Local); err != nil {
+	if err := p.dropDrivers(ctx, w, local); err != nil {
 		return nil, err
 	}
 	files, err := w.files(ctx, ".gitattributes")
@@ -109,6 +107,9 @@ func (w *WorkTree) Uninstall(ctx context.Context) (*Plan, error) {
 		return nil, err
 	}
 	for _, path := range files {
+		if isLink(path) {
+			continue // nothing was put into it
+		}
 		if err := w.dropBlock(p, path, ""); err != nil {
 			return nil, err
 		}
@@ -131,12 +132,12 @@ func (w *WorkTree) Uninstall(ctx context.Context) (*Plan, error) {
 }
 
 // addDrivers has git know kenv's drivers. textconv's output is never to be cached.
-func (p *Plan) addDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
+func (p *Plan) addDrivers(ctx context.Context, w *WorkTree, of scope) error {
 	if driver := Caching(ctx); driver != "" {
 		return &CacheError{driver}
 	}
 	for _, s := range settings() {
-		old, err := w.run(ctx, "config", "--"+string(scope), "--get", s.key)
+		old, err := w.run(ctx, "config", "--"+string(of), "--get", s.key)
 		if err != nil && !isExit(err, 1) {
 			return err
 		}
@@ -144,13 +145,13 @@ func (p *Plan) addDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
 		case err == nil && was == s.value:
 			continue
 		case err == nil:
-			p.add(fmt.Sprintf("%s git config: %s = %s\n  (it was %q)", scope, s.key, s.value, was), func(ctx context.Context) error {
-				_, err := w.run(ctx, "config", "--"+string(scope), "--replace-all", s.key, s.value)
+			p.add(fmt.Sprintf("%s git config: %s = %s\n  (it was %q)", of, s.key, s.value, was), func(ctx context.Context) error {
+				_, err := w.run(ctx, "config", "--"+string(of), "--replace-all", s.key, s.value)
 				return err
 			})
 		default:
-			p.add(fmt.Sprintf("%s git config: %s = %s", scope, s.key, s.value), func(ctx context.Context) error {
-				_, err := w.run(ctx, "config", "--"+string(scope), s.key, s.value)
+			p.add(fmt.Sprintf("%s git config: %s = %s", of, s.key, s.value), func(ctx context.Context) error {
+				_, err := w.run(ctx, "config", "--"+string(of), s.key, s.value)
 				return err
 			})
 		}
@@ -158,9 +159,9 @@ func (p *Plan) addDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
 	return nil
 }
 
-func (p *Plan) dropDrivers(ctx context.Context, w *WorkTree, scope Scope) error {
+func (p *Plan) dropDrivers(ctx context.Context, w *WorkTree, of scope) error {
 	for _, s := range settings() {
-		old, err := w.run(ctx, "config", "--"+string(scope), "--get", s.key)
+		old, err := w.run(ctx, "config", "--"+string(of), "--get", s.key)
 		switch was := strings.TrimSuffix(string(old), "\n"); {
 		case isExit(err, 1):
 		case err != nil:
@@ -168,8 +169,8 @@ func (p *Plan) dropDrivers(ctx context.Context, w *WorkTree, scope Scope) error 
 		case was != s.value:
 			p.Notes = append(p.Notes, fmt.Sprintf("%s is %q, which kenv git install did not set, and stays", s.key, was))
 		default:
-			p.add(fmt.Sprintf("%s git config: remove %s", scope, s.key), func(ctx context.Context) error {
-				_, err := w.run(ctx, "config", "--"+string(scope), "--unset-all", s.key)
+			p.add(fmt.Sprintf("%s git config: remove %s", of, s.key), func(ctx context.Context) error {
+				_, err := w.run(ctx, "config", "--"+string(of), "--unset-all", s.key)
 				return err
 			})
 		}
@@ -200,7 +201,7 @@ func (w *WorkTree) addAttributes(p *Plan, c *config.Config) error {
 		return nil
 	}
 	path := filepath.Join(dir, ".gitattributes")
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+	if isLink(path) {
 		p.Notes = append(p.Notes, fmt.Sprintf("%s is a symbolic link, which git does not follow; make it a file, and run kenv git install again", w.short(path)))
 		return nil
 	}
@@ -402,4 +403,9 @@ func (w *WorkTree) short(path string) string {
 		return rel
 	}
 	return path
+}
+
+func isLink(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }

@@ -22,7 +22,7 @@ func fields(out []byte) []string {
 }
 
 // files returns the files of the work tree with one of these names, tracked or not,
-// but for ignored ones.
+// but for ignored ones. A link to a file is one.
 func (w *WorkTree) files(ctx context.Context, names ...string) ([]string, error) {
 	args := []string{"ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"}
 	for _, name := range names {
@@ -35,7 +35,7 @@ func (w *WorkTree) files(ctx context.Context, names ...string) ([]string, error)
 	var paths []string
 	for _, name := range fields(out) {
 		path := filepath.Join(w.Root, filepath.FromSlash(name))
-		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			paths = append(paths, path)
 		}
 	}
@@ -118,19 +118,22 @@ func Caching(ctx context.Context) (driver string) {
 	if err != nil {
 		return "" // no such setting, or no git to store anything
 	}
+	var on []string
 	for _, entry := range fields(out) {
 		key, value, _ := strings.Cut(entry, "\n")
 		name := strings.TrimSuffix(strings.TrimPrefix(key, "diff."), ".cachetextconv")
-		switch command, err := w.run(ctx, "config", "--get", "diff."+name+".textconv"); {
-		case value != "true":
-			if driver == name {
-				driver = "" // a later file says otherwise
-			}
-		case name == Driver, err == nil && strings.Contains(string(command), textconv):
-			driver = name
+		on = slices.DeleteFunc(on, func(s string) bool { return s == name }) // the last one counts
+		if value == "true" {
+			on = append(on, name)
 		}
 	}
-	return driver
+	for _, name := range on {
+		command, err := w.run(ctx, "config", "--get", "diff."+name+".textconv")
+		if name == Driver || err == nil && strings.Contains(string(command), textconv) {
+			return name
+		}
+	}
+	return ""
 }
 
 // here is where git runs for what needs no work tree.

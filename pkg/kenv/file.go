@@ -265,8 +265,9 @@ func (f *File) reopen() error {
 // Save writes the file, if it is not as it was, under the promises of Replace. Only the
 // lines of what changed differ, and the integrity lines; a file that sops wrote last gets
 // its seal. If somebody else has written the file since it was opened, nothing is written
-// and the error wraps ErrChanged: open it again, and change it again. The context is
-// looked at before anything is written, not after.
+// and the error wraps ErrChanged: open it again, and change it again. It waits for others
+// who write the file, as LockFile does. The context is looked at before anything is
+// written, not after.
 func (f *File) Save(ctx context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -283,7 +284,12 @@ func (f *File) Save(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return f.about(err)
 	}
-	if err := Replace(f.source.Name, out.Data, WriteOptions{Ciphertext: true, Perm: 0o666, Expect: f.stamp}); err != nil {
+	lock, err := LockFile(ctx, f.source.Name)
+	if err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if err := Replace(f.source.Name, out.Data, WriteOptions{Ciphertext: true, Perm: 0o666, Expect: f.stamp, Lock: lock}); err != nil {
 		return err
 	}
 	f.source.Data, f.saved = out.Data, true

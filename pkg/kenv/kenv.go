@@ -44,7 +44,7 @@
 //   - *[PathError], [ErrTwice]: nothing stands at a path, or a key of it is there twice
 //   - *[doc.AliasError], [doc.ErrChange], [doc.ErrReserved]: the change cannot be made there
 //   - *[RecipientsError]: it has recipients that its rule does not name
-//   - [ErrChanged]: somebody else wrote the file meanwhile
+//   - [ErrChanged], [ErrLocked]: somebody else wrote the file meanwhile, or has it locked
 //   - [ErrNoKeys], [ErrAlreadyEncrypted], [envelope.ErrNothingEncrypted]: of encrypting
 //
 // # At the same time

@@ -5,6 +5,7 @@ package kenv_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -67,5 +68,59 @@ func TestLock(t *testing.T) {
 		t.Errorf("there is nothing to lock: %v", err)
 	} else {
 		l.Unlock()
+	}
+}
+
+// What is written to and not replaced is not locked: whoever reads standard output may
+// have it locked.
+func TestLockOfStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	write(t, path, "old", 0o600)
+	lock, err := kenv.LockFile(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	for _, name := range []string{fmt.Sprintf("/dev/fd/%d", f.Fd()), "/dev/stdout", "/dev/stderr"} {
+		l, err := kenv.LockFile(ctx, name)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		l.Unlock()
+	}
+	// What is no file at all, Replace says.
+	l, err := kenv.LockFile(ctx, filepath.Join(path, "below"))
+	if err != nil {
+		t.Error(err)
+	}
+	l.Unlock()
+}
+
+// Save waits for whoever has the file locked no longer than its context says.
+func TestSaveWaits(t *testing.T) {
+	s, _ := newSetup(t)
+	path := saved(t, s, "a.yaml", threeValues)
+	f := openFile(t, s, path)
+	lock, err := kenv.LockFile(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	before := text(t, path)
+	if err := errors.Join(f.Set("a", "new"), f.Save(ctx)); !errors.Is(err, context.DeadlineExceeded) || text(t, path) != before {
+		t.Errorf("under another's lock: %v", err)
+	}
+	lock.Unlock()
+	if err := f.Save(t.Context()); err != nil || text(t, path) == before {
+		t.Errorf("when it is free: %v", err)
 	}
 }

@@ -22,24 +22,30 @@ import (
 // other path. The descriptor is used as it is, not opened again: that keeps the
 // position in a file that the shell appends to, and works for sockets.
 func stream(path string) (*os.File, error) {
-	var n int
 	switch path = filepath.Clean(path); path {
 	case "/dev/stdout":
 		return os.Stdout, nil
 	case "/dev/stderr":
 		return os.Stderr, nil
-	default:
-		m := regexp.MustCompile(`^(?:/dev/fd|/proc/self/fd)/([0-9]{1,9})$`).FindStringSubmatch(path)
-		if m == nil {
-			return nil, nil
-		}
-		n, _ = strconv.Atoi(m[1])
+	}
+	if !isStream(path) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(filepath.Base(path))
+	if err != nil {
+		return nil, err
 	}
 	fd, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("there is no open file %d: %w", n, err)
 	}
 	return os.NewFile(uintptr(fd), path), nil
+}
+
+// isStream reports whether stream gives a file for a path.
+func isStream(path string) bool {
+	path = filepath.Clean(path)
+	return path == "/dev/stdout" || path == "/dev/stderr" || regexp.MustCompile(`^(?:/dev/fd|/proc/self/fd)/[0-9]{1,9}$`).MatchString(path)
 }
 
 // access returns an error if this process may not write to the file.
@@ -123,16 +129,21 @@ const lockWait = 30 * time.Second
 
 // LockFile locks the file at path, symbolic links followed. It waits for those that
 // have it locked, half a minute or until ctx ends. Where there is no file, or the file
-// system has no locks, it locks nothing.
+// system has no locks, it locks nothing; and nothing where Replace will say what is wrong
+// with the path.
 func LockFile(ctx context.Context, path string) (*Lock, error) {
-	t, err := resolve(path)
-	if err == nil {
-		var l *Lock
-		if l, err = t.lock(ctx); err == nil {
-			return l, nil
-		}
+	if isStream(path) {
+		return &Lock{}, nil // it is written to and not replaced
 	}
-	return nil, fmt.Errorf("cannot lock %s: %w", path, cause(err))
+	t, err := resolve(path)
+	if err != nil {
+		return &Lock{}, nil
+	}
+	l, err := t.lock(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", path, cause(err))
+	}
+	return l, nil
 }
 
 // lock locks the file that is at the place when it has been waited for.

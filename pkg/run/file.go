@@ -9,7 +9,7 @@ import (
 // A File is a text that a program gets as a file, which is there as long as the program
 // runs.
 type File struct {
-	Text []byte // wiped by Run, when it is of no use any more
+	Text []byte // wiped by Run
 	Name string // its name, without a directory
 	// Regular makes it a regular file, which takes up space, in memory if the system
 	// has file systems there. Otherwise it is a FIFO: the text is handed to whoever
@@ -25,6 +25,7 @@ type File struct {
 // there are for this process, but for those that no process can catch, and also if
 // program panics.
 func (f File) Run(program func(path string) Program) error {
+	defer clear(f.Text)
 	if f.Name != filepath.Base(f.Name) || !filepath.IsLocal(f.Name) || f.Name == "." {
 		return fmt.Errorf("%q is not the name of a file without a directory", f.Name)
 	}
@@ -42,7 +43,7 @@ func (f File) Run(program func(path string) Program) error {
 	path := filepath.Join(dir.Path, f.Name)
 	if f.Regular || !haveFIFOs {
 		err = f.write(path)
-		clear(f.Text)
+		clear(f.Text) // it may be long before the program ends
 	} else {
 		var stop func()
 		if stop, err = f.serve(path); err == nil {
