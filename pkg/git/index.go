@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,11 +44,7 @@ func (w *WorkTree) Staged(ctx context.Context) ([]Entry, error) {
 
 // Indexed returns the files in the index, of any directory, with one of some names.
 func (w *WorkTree) Indexed(ctx context.Context, names ...string) ([]Entry, error) {
-	args := []string{"ls-files", "--cached", "--stage", "-z", "--"}
-	for _, n := range names {
-		args = append(args, ":(top,glob)**/"+n)
-	}
-	out, err := w.run(ctx, args...)
+	out, err := w.run(ctx, append([]string{"ls-files", "--cached", "--stage", "-z", "--"}, anywhere(names)...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,35 +71,45 @@ func (w *WorkTree) add(list []Entry, mode, id, path string) []Entry {
 // links, that are in the index or that git would not ignore. Some may be gone from the
 // disk.
 func (w *WorkTree) Files(ctx context.Context, dir string) ([]string, error) {
-	return w.list(ctx, dir, "--cached", "--others", "--exclude-standard", "--deduplicate")
+	return w.below(ctx, dir, "--cached", "--others", "--exclude-standard")
 }
 
 // Tracked returns those of the files below a directory, given as for Files, that are in
 // the index.
 func (w *WorkTree) Tracked(ctx context.Context, dir string) ([]string, error) {
-	return w.list(ctx, dir, "--cached", "--deduplicate")
+	return w.below(ctx, dir, "--cached")
 }
 
-func (w *WorkTree) list(ctx context.Context, dir string, which ...string) ([]string, error) {
+func (w *WorkTree) below(ctx context.Context, dir string, which ...string) ([]string, error) {
 	rel, err := filepath.Rel(w.Root, dir)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case rel == ".":
+		return w.list(ctx, nil, which...)
 	}
-	args := append(append([]string{"ls-files"}, which...), "-z", "--")
-	if rel != "." {
-		args = append(args, ":(top,literal)"+filepath.ToSlash(rel))
-	}
-	out, err := w.run(ctx, args...)
+	return w.list(ctx, []string{":(top,literal)" + filepath.ToSlash(rel)}, which...)
+}
+
+// list returns the files that git lists for some pathspecs, or all.
+func (w *WorkTree) list(ctx context.Context, specs []string, which ...string) ([]string, error) {
+	out, err := w.run(ctx, slices.Concat([]string{"ls-files", "-z", "--deduplicate"}, which, []string{"--"}, specs)...)
 	if err != nil {
 		return nil, err
 	}
 	var list []string
-	for name := range bytes.SplitSeq(out, []byte{0}) {
-		if len(name) > 0 {
-			list = append(list, filepath.Join(w.Root, filepath.FromSlash(string(name))))
-		}
+	for _, name := range fields(out) {
+		list = append(list, filepath.Join(w.Root, filepath.FromSlash(name)))
 	}
 	return list, nil
+}
+
+// anywhere are the pathspecs for files with one of some names in any directory.
+func anywhere(names []string) (specs []string) {
+	for _, name := range names {
+		specs = append(specs, ":(top,glob)**/"+name)
+	}
+	return specs
 }
 
 // Blobs reads blobs, one after the other, from one git process. Its methods may be

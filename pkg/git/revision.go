@@ -24,23 +24,13 @@ func fields(out []byte) []string {
 // files returns the files of the work tree with one of these names, tracked or not,
 // but for ignored ones. A link to a file is one.
 func (w *WorkTree) files(ctx context.Context, names ...string) ([]string, error) {
-	args := []string{"ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"}
-	for _, name := range names {
-		args = append(args, name, "*/"+name)
-	}
-	out, err := w.run(ctx, args...)
-	if err != nil {
-		return nil, err
-	}
-	var paths []string
-	for _, name := range fields(out) {
-		path := filepath.Join(w.Root, filepath.FromSlash(name))
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			paths = append(paths, path)
-		}
-	}
+	paths, err := w.list(ctx, anywhere(names), "--cached", "--others", "--exclude-standard")
+	paths = slices.DeleteFunc(paths, func(path string) bool {
+		info, err := os.Stat(path)
+		return err != nil || !info.Mode().IsRegular()
+	})
 	slices.Sort(paths)
-	return slices.Compact(paths), nil
+	return paths, err
 }
 
 // Configs returns the paths of the configs in the work tree, one a directory.
