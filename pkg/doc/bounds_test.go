@@ -189,6 +189,38 @@ func TestWhatFitsIsRead(t *testing.T) {
 	}
 }
 
+// TestDensityOfParts: what is no file is not bounded by its own size: a value for a place
+// in one, the text that stands in for another while its comments are placed, and what is
+// left of a file when it is put together again.
+func TestDensityOfParts(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 2*freeNodes) + "1]"
+	v, err := ParseValue([]byte(list))
+	if err != nil || len(v.Roots[0].Items) != 2*freeNodes+1 {
+		t.Errorf("a value: %v", err)
+	}
+	for _, tt := range []struct {
+		format     Format
+		body, want string
+	}{
+		{JSON{}, `{"kenv_root": ` + list + "}", list},
+		{YAML{}, "kenv_root:\n" + strings.Repeat("- a\n", 2*freeNodes), strings.Repeat("- a\n", 2*freeNodes)},
+	} {
+		if out, err := tt.format.Restore([]byte(tt.body), []Note{{Kind: NoteRoot, Path: "0", Text: "kenv_root:\n"}}); err != nil || string(out) != tt.want {
+			t.Errorf("%s, put together: %.40q, %v", tt.format.Name(), out, err)
+		}
+	}
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, "# %s\nk%d:\n%s", strings.Repeat("c", 900), i, strings.Repeat("- a\n", 100))
+	}
+	if _, _, err := (YAML{}).Prepare([]byte(b.String()), Splice); err != nil {
+		t.Errorf("long comments: %v", err)
+	}
+	if _, err := (YAML{}).Parse([]byte(b.String() + "sops: {mac: x}\n")); err != nil {
+		t.Errorf("long comments that are the same, encrypted: %v", err)
+	}
+}
+
 // TestEmitIsLinear: what is nested deep is not indented ever further, and reads as before.
 func TestEmitIsLinear(t *testing.T) {
 	const depth = 9000
@@ -256,7 +288,7 @@ func TestDecodeMap(t *testing.T) {
 		"a: !!map {b: 1}\nc: !!seq [1]\n": "fine",
 	} {
 		for _, text := range []string{text, text + filler.String(), filler.String() + text} {
-			y, err := newYAMLText([]byte(text))
+			y, err := newYAMLText([]byte(text), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -297,6 +329,9 @@ func TestDuplicateKeysOfLongPaths(t *testing.T) {
 	}
 	if len(paths) != 4 {
 		t.Errorf("%d paths", len(paths))
+	}
+	if paths := DuplicateKeys(INI{}, []byte("a = 1\n[a]\nb = 2\n[c]\nb = 2\n")); len(paths) > 0 {
+		t.Errorf("INI: %q", paths)
 	}
 	paths = DuplicateKeys(INI{}, []byte("["+long+"]\na=1\na=1\nb=1\nb=1\nb=1\n["+long+"]\n["+long+"x]\na=1\n"))
 	if len(paths) != 3 || slices.ContainsFunc(paths, func(p string) bool { return len(p) > 1000 && p != long }) || slices.Compact(paths)[1] == paths[0] {

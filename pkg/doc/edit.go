@@ -99,7 +99,7 @@ func ReadText(f Format, src []byte) (*Text, error) {
 // ParseValue reads a JSON text as a value for a Text. Numbers will be written as they
 // are there, wherever that means the same. The error is a *SyntaxError.
 func ParseValue(src []byte) (*Document, error) {
-	p := &jsonText{src: src}
+	p := &jsonText{src: src, spare: len(src)} // whoever reads the file with it sees to its density
 	p.space()
 	n, err := p.value(0)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 var _ editor = YAML{}
 
 func (YAML) read(src []byte) (*Document, error) {
-	y, err := newYAMLText(src)
+	y, err := newYAMLText(src, 0)
 	if err != nil {
 		return nil, err
 	}

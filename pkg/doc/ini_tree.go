@@ -156,14 +156,17 @@ func iniDuplicateKeys(src []byte) (paths []string) {
 	if err != nil {
 		return nil
 	}
-	type place struct{ section, key string }
+	type place struct {
+		section, key string
+		header       bool
+	}
 	times := map[place]int{}
 	section := ""
 	for _, it := range items {
-		at := place{section, it.name}
+		at := place{section: section, key: it.name}
 		switch it.kind {
 		case iniHeader:
-			at, section = place{key: it.name}, it.name+"."
+			at, section = place{key: it.name, header: true}, it.name+"."
 		case iniKey:
 		default:
 			continue

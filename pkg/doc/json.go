@@ -106,7 +106,7 @@ func (f JSON) Restore(body []byte, notes []Note) ([]byte, error) {
 			bom = true
 		}
 	}
-	root, err := readJSON(body)
+	root, err := (&jsonText{src: body, spare: len(body)}).read() // Parse has seen to its density
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	if r == AsText {
 		return textDocument(f, src)
 	}
-	y, err := newYAMLText(src)
+	y, err := newYAMLText(src, 0)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,7 +71,7 @@ func (f YAML) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 
 // shape reads a text that sops can hold as it is.
 func (YAML) shape(body []byte) (*Document, error) {
-	y, err := newYAMLText(body)
+	y, err := newYAMLText(body, 0)
 	if err != nil {
 		return nil, ErrRung
 	}

@@ -100,7 +100,7 @@ func (y *yamlText) number(g gaps, more ...Edit) ([]*Node, error) {
 	for i, c := range g.comments {
 		edits = append(edits, Edit{c, strconv.Itoa(i)})
 	}
-	z := &yamlText{src: Apply(y.src, edits), comments: true, within: map[*yaml.Node]bool{}, spare: metaNodes}
+	z := &yamlText{src: Apply(y.src, edits), comments: true, within: map[*yaml.Node]bool{}, spare: len(y.src)} // which is not too dense
 	if err := z.decode(); err != nil {
 		return nil, ErrRung
 	}

@@ -173,7 +173,7 @@ func (f YAML) Restore(body []byte, notes []Note) ([]byte, error) {
 		}
 		structural = structural || strings.IndexByte("akvr", n.Kind) >= 0
 	}
-	y, err := newYAMLText(body)
+	y, err := newYAMLText(body, len(body)) // Parse has seen to its density
 	if err != nil {
 		return nil, err
 	}

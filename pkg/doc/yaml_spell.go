@@ -200,7 +200,7 @@ func tagOf(n *Node) string {
 
 // readScalar reads the value of the only key of a small text.
 func readScalar(src string) (*Node, bool) {
-	y, err := newYAMLText([]byte(src))
+	y, err := newYAMLText([]byte(src), 0)
 	if err != nil {
 		return nil, false
 	}

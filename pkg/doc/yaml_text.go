@@ -48,8 +48,9 @@ type yamlText struct {
 	afterBlock bool        // keys follow one
 }
 
-func newYAMLText(src []byte) (*yamlText, error) {
-	y := &yamlText{src: src, within: map[*yaml.Node]bool{}}
+// newYAMLText reads a text. Of its nodes, so many do not count as too many.
+func newYAMLText(src []byte, spare int) (*yamlText, error) {
+	y := &yamlText{src: src, within: map[*yaml.Node]bool{}, spare: spare}
 	if err := y.decode(); err != nil {
 		return nil, err
 	}

@@ -61,10 +61,10 @@ func plain(text *doc.Text, n *doc.Node) []byte {
 // be read as such, of which only the data is known.
 func value(f *envelope.File, path Path) (*doc.Text, *doc.Node, error) {
 	text, err := readValues(f.Format, f.Plaintext())
-	switch {
-	case errors.Is(err, doc.ErrDense):
-		return nil, nil, err
-	case err != nil:
+	if err != nil {
+		if flat := f.Format.Name() == "dotenv" || f.Format.Name() == "ini"; flat && errors.Is(err, doc.ErrDense) {
+			return nil, nil, err // which of several with one name counts, the data does not say
+		}
 		n, err := find(f, path)
 		return nil, n, err
 	}
