@@ -66,6 +66,10 @@ func (p *parser) at(n *yaml.Node, field, format string, args ...any) *Error {
 	return &Error{Path: p.path, Line: n.Line, Field: field, Msg: fmt.Sprintf(format, args...)}
 }
 
+// maxTags bounds the %TAG directives of a config, each of which the parser compares with all
+// others.
+const maxTags = 100
+
 // document parses the text and returns its root, or nil for an empty text.
 func (p *parser) document(src []byte) (root *yaml.Node) {
 	// The YAML package panics on states that it believes impossible.
@@ -74,6 +78,10 @@ func (p *parser) document(src []byte) (root *yaml.Node) {
 			p.err = &Error{Path: p.path, Msg: "not valid YAML"}
 		}
 	}()
+	if bytes.Count(bytes.ReplaceAll(src, []byte{0}, nil), []byte("%TAG")) > maxTags { // UTF-16 has zeros between
+		p.err = &Error{Path: p.path, Msg: fmt.Sprintf("more than %d %%TAG directives", maxTags)}
+		return nil
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(src))
 	var doc yaml.Node
 	switch err := dec.Decode(&doc); {

@@ -504,6 +504,7 @@ func hostile() map[string][2]string {
 		"dashes":             {strings.Repeat("- ", maxSize/2), "max depth"},
 		"questions":          {strings.Repeat("? ", maxSize/2), "max depth"},
 		"comments":           {strings.Repeat("#\n", maxSize/2-10) + "(", "must be a map"},
+		"tags":               {"%YAML 1.1\n" + strings.Repeat("%TAG !a! x\n", 50000) + "---\ncreation_rules: []\n", "%TAG"},
 		"too large":          {strings.Repeat("\n", maxSize+1), "larger than"},
 		"many rules":         {"creation_rules: [" + strings.Repeat("{age: age1a},", 70000) + "]\n", "more than 8192"},
 		"zero bytes":         {strings.Repeat("\x00", 1000), "control characters"},

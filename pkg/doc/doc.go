@@ -401,7 +401,7 @@ func lineCol(src []byte, off int) (line, col int) {
 // TokenText is the text in which a reader looks for a token: Text without the
 // line breaks that a block scalar ends with by its nature.
 func (n *Node) TokenText() string {
-	if k := n.style.kind(); k == literal || k == folded {
+	if n.style.isBlock() {
 		return strings.TrimRight(n.Text, "\n")
 	}
 	return n.Text

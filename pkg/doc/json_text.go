@@ -322,21 +322,21 @@ func (p *jsonText) number() (Type, string, error) {
 }
 
 // Numbers so near to zero that a float has few digits left for them take a thousand
-// times as long to read as others.
+// times as long to read as others. Such exponents are some way off: zeros behind the point
+// do the same, but take bytes.
 const (
 	maxTiny = 10000
-	errTiny = "too many numbers below 1e-300"
+	errTiny = "too many numbers with an exponent below -99"
 )
 
-// tinyNumber reports whether a number has an exponent below -299.
+// tinyNumber reports whether a number has an exponent below -99.
 func tinyNumber(s []byte) bool {
 	i := bytes.LastIndexByte(s, '-')
-	if i < 2 || s[i-1]|0x20 != 'e' {
-		return false
-	}
-	digits := bytes.TrimLeft(s[i+1:], "0")
-	return len(digits) > 3 || len(digits) == 3 && digits[0] >= '3'
+	return i >= 2 && s[i-1]|0x20 == 'e' && tinyExponent(s[i+1:])
 }
+
+// tinyExponent is tinyNumber for the digits behind e-.
+func tinyExponent(digits []byte) bool { return len(bytes.TrimLeft(digits, "0")) > 2 }
 
 func jsonNumber(s string, integer bool) (Type, string) {
 	if integer {
@@ -344,6 +344,6 @@ func jsonNumber(s string, integer bool) (Type, string) {
 			return Int, strconv.FormatInt(v, 10)
 		}
 	}
-	f, _ := strconv.ParseFloat(s, 64) // out of range: ±Inf, refused by normalize
+	f, _ := strconv.ParseFloat(s, 64) // out of range: ±Inf, see finite
 	return Float, floatText(f)
 }

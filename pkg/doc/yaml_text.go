@@ -117,10 +117,13 @@ const maxTags = 1000
 
 // tooSlow says why the parser would take long for a text, or returns "".
 func tooSlow(src []byte) string {
-	if bytes.Count(src, []byte("\n%TAG")) > maxTags {
+	if isUTF16(src) {
+		src = bytes.ReplaceAll(src, []byte{0}, nil) // for this as good as UTF-8
+	}
+	if bytes.Count(src, []byte("%TAG")) > maxTags { // lines have more than one kind of break
 		return fmt.Sprintf("more than %d %%TAG directives", maxTags)
 	}
-	if bytes.Count(src, []byte("e-"))+bytes.Count(src, []byte("E-")) > maxTiny && countTiny(src) > maxTiny {
+	if countTiny(src) > maxTiny {
 		return errTiny
 	}
 	return ""
@@ -129,27 +132,32 @@ func tooSlow(src []byte) string {
 // countTiny counts what may be a plain scalar and a tiny number. Parts of words, such as
 // those of a UUID, are none.
 func countTiny(src []byte) (n int) {
-	const number = "0123456789."
-	for i := 2; i < len(src); i++ {
-		if src[i] != '-' || src[i-1]|0x20 != 'e' {
+	const number = "0123456789._" // underscores count for nothing
+	for i := 0; ; {
+		next := bytes.IndexByte(src[i:], '-')
+		if next < 0 {
+			return n
+		}
+		i += next + 1
+		e := len(bytes.TrimRight(src[:i-1], "_")) - 1
+		if e < 1 || src[e]|0x20 != 'e' {
 			continue
 		}
-		end := len(src) - len(bytes.TrimLeft(src[i+1:], number))
-		start := len(bytes.TrimRight(src[:i-1], number))
-		digits := start < i-1
+		exponent := src[i : len(src)-len(bytes.TrimLeft(src[i:], number))]
+		start := len(bytes.TrimRight(src[:e], number))
+		digits := start < e
 		if start > 0 && (src[start-1] == '-' || src[start-1] == '+') {
 			start--
 		}
-		if digits && tinyNumber(src[i-2:end]) && !wordAt(src, start-1) && !wordAt(src, end) {
+		i += len(exponent)
+		if digits && tinyExponent(bytes.ReplaceAll(exponent, []byte("_"), nil)) && !wordAt(src, start-1) && !wordAt(src, i) {
 			n++
 		}
-		i = end - 1
 	}
-	return n
 }
 
 func wordAt(src []byte, i int) bool {
-	return i >= 0 && i < len(src) && (src[i] == '-' || src[i] == '_' || src[i] >= 0x80 ||
+	return i >= 0 && i < len(src) && (src[i] == '-' || src[i] >= 0x80 ||
 		'0' <= src[i] && src[i] <= '9' || 'a' <= src[i]|0x20 && src[i]|0x20 <= 'z')
 }
 

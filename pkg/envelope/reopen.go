@@ -1,6 +1,6 @@
 package envelope
 
-import "bytes"
+import "github.com/kenvhq/kenv/pkg/secret"
 
 // Reopen opens a later state of a file, ForReuse: one that Reseal gave, which has the
 // same data key. No master key is asked for anything.
@@ -9,10 +9,10 @@ func (f *File) Reopen(src []byte) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	dataKey := bytes.Clone(f.dataKey)
+	dataKey := secret.Copy(f.dataKey)
 	out, err := o.open(dataKey, OpenOptions{ForReuse: true})
 	if err != nil {
-		clear(dataKey)
+		secret.Wipe(dataKey)
 		return nil, err
 	}
 	out.table = f.table

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"hash"
 	"slices"
@@ -274,6 +273,6 @@ func markOf(dataKey, random []byte) []byte {
 }
 
 func isMarked(dataKey []byte, t token) bool {
-	nonce, err := base64.StdEncoding.DecodeString(t.iv)
-	return err == nil && len(nonce) == nonceSize && hmac.Equal(nonce[16:], markOf(dataKey, nonce[:16]))
+	nonce := t.nonce()
+	return nonce != nil && hmac.Equal(nonce[16:], markOf(dataKey, nonce[:16]))
 }

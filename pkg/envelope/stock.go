@@ -24,7 +24,7 @@ func (s *sealing) takeStock(d *doc.Document) (stock, error) {
 			if n.Kind != doc.Comment {
 				tag = typeTag(n.Type)
 			} else if n.IsEmptyListComment() {
-				text = " " // see attempt
+				text = " " // see writing.visit
 			}
 			if encrypted && text != "" {
 				now = append(now, tokenKey{aad, tag, text})

@@ -106,6 +106,7 @@ func unwrapDataKey(ctx context.Context, m *Metadata, table keys.Table, order []s
 		}
 	}
 	if err := u.run(ctx, table, order); err != nil {
+		secret.Wipe(u.dataKey) // found just as the context ended
 		return nil, false, err
 	}
 	if u.dataKey != nil || u.wrong {

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -54,6 +55,8 @@ func Identities(file []byte) (keys.Provider, error) {
 		return keys.Provider{}, errors.New("the identities are under a passphrase")
 	case c.err != nil:
 		return keys.Provider{}, fmt.Errorf("the identities: %w", c.err)
+	case slices.ContainsFunc(c.ids, func(id identity) bool { return id.rank() == prompting }):
+		return keys.Provider{}, errors.New("the ssh key is under a passphrase")
 	}
 	r.places = func() []*place { return []*place{p} }
 	row := r.provider()

@@ -50,7 +50,9 @@ func TestIdentities(t *testing.T) {
 		t.Errorf("an entry for another: %v", err)
 	}
 
+	locked, _ := sshKey(t, 0, "secret")
 	for name, text := range map[string]string{
+		"locked":    string(locked),
 		"none":      "# created: today\n",
 		"malformed": "AGE-SECRET-KEY-1WRONG\n",
 		"sealed":    "-----BEGIN AGE ENCRYPTED FILE-----\n",
