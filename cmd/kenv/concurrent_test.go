@@ -113,9 +113,6 @@ func TestConcurrentWriters(t *testing.T) {
 	s.write(t, "editor", "#!/bin/sh\necho \"edited$EDIT: 1\" >>\"$1\"\n")
 	s.env = append(s.env, "EDITOR="+filepath.Join(s.dir, "editor"))
 	second := newVictim(t, 0)
-	for i := range n {
-		s.write(t, fmt.Sprintf("plain%d", i), "old: 1\n")
-	}
 	var mu sync.Mutex
 	var want []string // lines
 	unsaved := 0
@@ -264,5 +261,73 @@ func TestConcurrentWait(t *testing.T) {
 	}
 	if text := s.opened(t); text != "first: 1\na: 1\n" {
 		t.Errorf("the file says\n%s", text)
+	}
+}
+
+// Every command that writes to a file reads it under the file's lock: what another kenv
+// writes meanwhile is neither lost nor in the way.
+func TestConcurrentTurns(t *testing.T) {
+	other := newVictim(t, 0).recipient
+	const both = "first: 1\nmeanwhile: 2\n"
+	turns := map[string]string{ // the texts in the end
+		"set secrets.yaml a 1":          both + "a: 1\n",
+		"unset secrets.yaml first":      "meanwhile: 2\n",
+		"rotate -i secrets.yaml":        both,
+		"updatekeys --yes secrets.yaml": both,
+		"keys add " + other:             both,
+		"keys remove " + other:          both,
+		"encrypt -i secrets.yaml":       both,
+		"decrypt -i secrets.yaml":       both,
+	}
+	for args, want := range turns {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			s := newShared(t)
+			path := filepath.Join(s.dir, "secrets.yaml")
+			must := func(args string) {
+				t.Helper()
+				if said, err := s.run("kenv", strings.Fields(args)...); err != nil {
+					t.Fatalf("kenv %s: %v: %s", args, err, said)
+				}
+			}
+			meanwhile, err := s.setup.Encrypt(t.Context(), kenv.Source{Name: path, Data: []byte(both)}, kenv.EncryptOptions{Keys: []string{s.recipient}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch args {
+			case "updatekeys --yes secrets.yaml":
+				s.write(t, ".kenv.yaml", "creation_rules:\n  - keys: ["+s.recipient+", "+other+"]\n")
+			case "keys remove " + other:
+				must("keys add " + other)
+			case "encrypt -i secrets.yaml":
+				s.write(t, "secrets.yaml", "first: 1\n")
+				meanwhile.Data = []byte(both)
+			}
+			lock, err := kenv.LockFile(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var said bytes.Buffer
+			cmd := exec.Command("kenv", strings.Fields(args)...)
+			cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.env, &said, &said
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if err := kenv.Replace(path, meanwhile.Data, kenv.WriteOptions{Ciphertext: true, Lock: lock}); err != nil {
+				t.Fatal(err)
+			}
+			lock.Unlock()
+			if err := cmd.Wait(); err != nil {
+				t.Fatalf("%v: %s", err, &said)
+			}
+			if strings.HasPrefix(args, "decrypt") {
+				must("encrypt -i secrets.yaml")
+			}
+			if got := s.opened(t); got != want {
+				t.Errorf("the file says\n%s", got)
+			}
+			s.wantOnly(t, ".kenv.yaml", "secrets.yaml")
+		})
 	}
 }

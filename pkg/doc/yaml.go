@@ -307,27 +307,35 @@ func (f YAML) Parse(src []byte) (*Document, error) {
 		}
 	}
 	if !y.matchComments(roots, found) {
-		// Equal comments: read again to tell them apart.
-		plain := &yamlText{src: src, docs: y.docs, lines: y.lines, ascii: y.ascii, within: map[*yaml.Node]bool{}}
-		if d.Roots, err = plain.roots(); err != nil {
+		if d.Roots, err = y.rootsAgain(found); err != nil {
 			return nil, err
-		}
-		for i, r := range d.Roots {
-			if r.Kind == Scalar {
-				d.Roots[i] = emptyMap(r)
-			}
-		}
-		numbered, err := y.number(gaps{comments: found})
-		if err == nil {
-			err = plain.placeComments(d.Roots, numbered, found)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot tell where its comments belong: %w", err)
 		}
 	}
 	markDocument(d.Roots, g)
 	d.Whole = wholeText(d.Roots)
 	return d, nil
+}
+
+// rootsAgain reads trees in which several comments have the same text.
+func (y *yamlText) rootsAgain(comments []Span) ([]*Node, error) {
+	plain := &yamlText{src: y.src, docs: y.docs, lines: y.lines, ascii: y.ascii, within: map[*yaml.Node]bool{}}
+	roots, err := plain.roots()
+	if err != nil {
+		return nil, err
+	}
+	for i, r := range roots {
+		if r.Kind == Scalar {
+			roots[i] = emptyMap(r)
+		}
+	}
+	numbered, err := y.number(gaps{comments: comments})
+	if err == nil {
+		err = plain.placeComments(roots, numbered, comments)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot tell where its comments belong: %w", err)
+	}
+	return roots, nil
 }
 
 // outside returns the comments that are in no block; both are in the order of the text.

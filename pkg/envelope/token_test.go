@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,61 @@ func TestNoncesDiffer(t *testing.T) {
 			}
 			seen[tok.iv] = true
 		}
+	}
+}
+
+// Nor is anything in a file, nor in what becomes of it under the same data key: no
+// value, comment, mac, entry of the layout or of a conflict.
+func TestNoncesDifferInFiles(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
+	var b strings.Builder
+	for i := range window { // two tokens and an entry of the layout each
+		fmt.Fprintf(&b, "a%d: 0x%x # c\n", i, i)
+	}
+	src := b.String()
+	tokens := regexp.MustCompile(`data:([^,]*),iv:([^,]*),`)
+	used := map[string]string{} // ciphertexts by key and nonce
+	look := func(data []byte) *File {
+		t.Helper()
+		f := reopen(t, doc.YAML{}, data)
+		here := map[string]bool{}
+		note := func(nonce, ciphertext string) {
+			if was, again := used[nonce]; here[nonce] || again && was != ciphertext {
+				t.Fatalf("a nonce came twice: %x", nonce)
+			}
+			here[nonce], used[nonce] = true, ciphertext
+		}
+		for _, m := range tokens.FindAllSubmatch(data, -1) {
+			note("value "+string(m[2]), string(m[1]))
+		}
+		if len(here) != 2*window+1 {
+			t.Fatalf("%d tokens", len(here))
+		}
+		for purpose, list := range map[string][]string{"layout ": f.Meta.Kenv.Layout, "conflict ": f.Meta.Kenv.Conflicts} {
+			for _, e := range list {
+				raw, err := base64.StdEncoding.DecodeString(e)
+				if err != nil {
+					t.Fatal(err)
+				}
+				note(purpose+string(raw[:12]), string(raw[12:]))
+			}
+		}
+		if len(f.Meta.Kenv.Layout) < window/2 {
+			t.Fatalf("%d entries of the layout", len(f.Meta.Kenv.Layout))
+		}
+		return f
+	}
+	sealed, err := Seal(t.Context(), []byte(src), doc.YAML{}, testPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := look(sealed.Data)
+	for i, c := range []*Conflict{nil, {Base: []byte("b"), Theirs: []byte("t"), Why: []string{"w", "w"}}, {Theirs: []byte("other")}} {
+		edited := strings.ReplaceAll(src, fmt.Sprint(i, ": 0x"), fmt.Sprint(i, ": 0x1"))
+		if sealed, err = f.ResealMerge([]byte(edited), nil, c, testPolicy.Now); err != nil {
+			t.Fatal(err)
+		}
+		f = look(sealed.Data)
 	}
 }
 

@@ -335,3 +335,63 @@ func TestManyKeys(t *testing.T) {
 		t.Errorf("read with too many keys: %v", err)
 	}
 }
+
+// The data key stays only while whoever could open the earlier state may open the new
+// one, and could not do so with fewer groups.
+func TestFreshKey(t *testing.T) {
+	type groups = []string // the keys of each
+	policy := func(threshold int, names groups) Policy {
+		p := testPolicy
+		p.Groups, p.Threshold, p.Selector = nil, threshold, Selector{EncryptedRegex: "a"}
+		for _, g := range names {
+			var group []keys.MasterKey
+			for _, name := range strings.Fields(g) {
+				group = append(group, clearKey(name))
+			}
+			p.Groups = append(p.Groups, group)
+		}
+		return p
+	}
+	for name, c := range map[string]struct {
+		oldNeed  int
+		old      groups
+		newNeed  int
+		new      groups
+		selector string
+		macOnly  bool
+		fresh    bool
+	}{
+		"the same":                {0, groups{"a b"}, 0, groups{"b a"}, "a", false, false},
+		"a key more":              {0, groups{"a"}, 0, groups{"a b"}, "a", false, false},
+		"a key less":              {0, groups{"a b"}, 0, groups{"a"}, "a", false, true},
+		"another key":             {0, groups{"a"}, 0, groups{"b"}, "a", false, true},
+		"other rules":             {0, groups{"a"}, 0, groups{"a"}, "a|b", false, true},
+		"another mac":             {0, groups{"a"}, 0, groups{"a"}, "a", true, true},
+		"the same groups":         {2, groups{"a", "b", "c"}, 2, groups{"a", "b", "c"}, "a", false, false},
+		"a key more in a group":   {2, groups{"a", "b"}, 2, groups{"a", "b c"}, "a", false, false},
+		"a key less in a group":   {2, groups{"a", "b c"}, 2, groups{"a", "b"}, "a", false, true},
+		"a key in another group":  {2, groups{"a c", "b"}, 2, groups{"a", "b c"}, "a", false, true},
+		"a higher threshold":      {2, groups{"a", "b", "c"}, 3, groups{"a", "b", "c"}, "a", false, true},
+		"the threshold is all":    {2, groups{"a", "b", "c"}, 0, groups{"a", "b", "c"}, "a", false, true},
+		"all, said otherwise":     {0, groups{"a", "b"}, 2, groups{"a", "b"}, "a", false, false},
+		"groups instead of a key": {0, groups{"a"}, 2, groups{"a", "b"}, "a", false, true},
+		"a group more":            {2, groups{"a", "b"}, 2, groups{"a", "b", "c"}, "a", false, true},
+		"a group less":            {2, groups{"a", "b", "c"}, 2, groups{"a", "b"}, "a", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, err := Seal(t.Context(), []byte("a: 1\nb: 2\n"), doc.YAML{}, policy(c.oldNeed, c.old))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := policy(c.newNeed, c.new)
+			p.Selector.EncryptedRegex, p.MACOnlyEncrypted, p.Previous = c.selector, c.macOnly, reopen(t, doc.YAML{}, first.Data)
+			second, err := Seal(t.Context(), []byte("a: 1\nb: 3\n"), doc.YAML{}, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if reopen(t, doc.YAML{}, second.Data).SharesKey(p.Previous) == c.fresh || (second.FreshKey != "") != c.fresh {
+				t.Errorf("a new data key: want %t, and it says %q", c.fresh, second.FreshKey)
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/kenvhq/kenv/pkg/envelope"
 	"github.com/kenvhq/kenv/pkg/kenv"
 	"github.com/kenvhq/kenv/pkg/keys"
+	"github.com/kenvhq/kenv/pkg/keys/age"
 )
 
 // A clearKey wraps by writing the data key down: for tests of everything else. It
@@ -375,5 +376,70 @@ func TestCreate(t *testing.T) {
 	}
 	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, []byte("secret")) {
 		t.Errorf("%q, %v", data, err)
+	}
+}
+
+// What a config demands of integrity holds for all that opens a file, and for a file that
+// no rule covers if the config demands it of all.
+func TestDemandsSeal(t *testing.T) {
+	const vectors = "../../testdata/vectors/sops"
+	provider, err := age.Identities([]byte(text(t, filepath.Join(vectors, "keys", "main.txt"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := kenv.Setup{Keys: keys.Table{provider}}
+	data := []byte(text(t, filepath.Join(vectors, "yaml", "comments-1.enc.yaml"))) // sops wrote it
+	r, err := s.Recipients(kenv.Source{Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipient := r.Groups[0][0].Name
+	const sealed = "integrity: sealed\n"
+	rule := func(path, more string) string {
+		return "creation_rules:\n  - path: " + path + "\n    keys: [" + recipient + "]\n" + more
+	}
+	for config, demands := range map[string]bool{
+		"":                            false,
+		rule("a.yaml", ""):            false,
+		rule("b.yaml", ""):            false,
+		rule("a.yaml", "    "+sealed): true,
+		rule("b.yaml", "    "+sealed): false,
+		rule("a.yaml", sealed):        true,
+		rule("b.yaml", sealed):        true,
+		sealed + rule("\"*\"", ""):    true,
+	} {
+		src := kenv.Source{Name: filepath.Join(t.TempDir(), "a.yaml"), Data: data}
+		if config != "" {
+			if err := os.WriteFile(filepath.Join(filepath.Dir(src.Name), ".kenv.yaml"), []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		path := kenv.Path{{Key: "new"}}
+		for how, f := range map[string]func() error{
+			"Open":        func() error { _, err := s.Open(t.Context(), src); return err },
+			"OpenForEdit": func() error { _, err := s.OpenForEdit(t.Context(), src); return err },
+			"Set": func() error {
+				_, err := s.Set(t.Context(), src, path, doc.StringValue("x"), kenv.ChangeOptions{AcceptRecipients: true})
+				return err
+			},
+			"Rotate": func() error {
+				_, err := s.Rotate(t.Context(), src, kenv.RotateOptions{AcceptRecipients: true})
+				return err
+			},
+			"UpdateKeys": func() error { _, err := s.UpdateKeys(t.Context(), src, kenv.UpdateOptions{}); return err },
+			"Encrypt": func() error {
+				_, err := s.Encrypt(t.Context(), kenv.Source{Name: src.Name, Data: []byte("a: b\n")}, kenv.EncryptOptions{Keys: []string{recipient}, Previous: &src})
+				return err
+			},
+			"Merge": func() error { _, err := s.Merge(t.Context(), src, src, src); return err },
+		} {
+			err := f()
+			if how == "UpdateKeys" && err != nil && !strings.Contains(config, "a.yaml") && !strings.Contains(config, "*") {
+				continue // there is no rule to update it by
+			}
+			if errors.Is(err, envelope.ErrUnsealed) != demands {
+				t.Errorf("%s with the config\n%s\n%v", how, config, err)
+			}
+		}
 	}
 }
