@@ -202,6 +202,13 @@ func TestDensityOfParts(t *testing.T) {
 	if err != nil || len(v.Roots[0].Items) != 2*freeNodes+1 {
 		t.Errorf("a value: %v", err)
 	}
+	text, err := ReadText(JSON{}, []byte(`{"a": 1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := text.Insert(text.Roots[0], "b", v); !errors.Is(err, ErrDense) {
+		t.Errorf("a value that is too much for its file: %v", err)
+	}
 	for _, tt := range []struct {
 		format     Format
 		body, want string

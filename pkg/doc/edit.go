@@ -17,8 +17,8 @@ import (
 // Replace, Insert, Append and Remove return the text with one change made and every
 // other byte as it was. Each reads what it made and compares: the trees are the old
 // ones with that change and no other, and no comment was lost that did not belong to
-// what went. Where that cannot be had, the error is ErrChange. The Text itself does
-// not change.
+// what went. Where that cannot be had, the error is ErrChange, and ErrDense where there
+// would be too many values. The Text itself does not change.
 type Text struct {
 	*Document
 	// FollowAliases allows changes of what YAML aliases repeat elsewhere: it
@@ -210,7 +210,12 @@ func (t *Text) change(c *change, n *Node, ways func(at []*Node) iter.Seq[[]Edit]
 	c.follow, c.old = t.FollowAliases, t.Document
 	for edits := range ways(at) {
 		out := Apply(t.Src, slices.Clone(edits))
-		if c.now, _ = t.format.read(out); c.now == nil || !c.made() || !commentsKept(c.old, c.now, edits) {
+		var err error
+		if c.now, err = t.format.read(out); errors.Is(err, ErrDense) {
+			clear(out)
+			return nil, err
+		}
+		if err != nil || !c.made() || !commentsKept(c.old, c.now, edits) {
 			clear(out)
 			continue
 		}
