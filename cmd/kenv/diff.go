@@ -69,7 +69,7 @@ func runDiff(cmd *cobra.Command, p *process, o *diffOptions, args []string) erro
 			}
 		}
 	default:
-		return misused(cmd, "name a file, after a revision or two if need be")
+		return misused(cmd, "name a file, after a revision if need be, or after two of them: REV..REV")
 	}
 	if name == "" || len(args) == 2 && args[0] == "" {
 		return misused(cmd, "the name of the file or revision is empty")
@@ -88,6 +88,9 @@ func runDiff(cmd *cobra.Command, p *process, o *diffOptions, args []string) erro
 		of := to
 		if which.Old {
 			of = from
+		}
+		if of == workTree {
+			return &fileError{name, which.Err}
 		}
 		return &fileError{fmt.Sprintf("%s in %s", name, of), which.Err}
 	}

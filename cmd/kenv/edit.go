@@ -90,6 +90,8 @@ type editing struct {
 	old    *envelope.File // nil for a new file
 	before []byte         // the plaintext when it was opened
 
+	refused bool // a text was not to be saved
+
 	// What the signal handler looks at too.
 	mu      sync.Mutex
 	text    []byte             // what the editor left and is not saved yet
@@ -212,10 +214,17 @@ func (e *editing) loop(ctx context.Context) error {
 			return nil
 		}
 		out, err := e.encrypt(ctx, text)
+		since := ""
 		if err == nil {
+			if out.Rung == doc.AsText && !e.isWhole() {
+				since = sinceOneText(out.Format, text)
+			}
 			err = e.save(ctx, out)
 		}
 		switch {
+		case err == nil && since != "":
+			e.p.ui.warnf("%s: to git, sops and kenv get it is one text now, %s", e.name, since)
+			return nil
 		case err == nil:
 			return nil
 		case errors.Is(err, errStopped):
@@ -226,6 +235,7 @@ func (e *editing) loop(ctx context.Context) error {
 				"put your change into the new state: kenv edit " + quote(e.name)}
 		}
 		err = e.about(err)
+		e.refused = true
 		e.p.ui.fail(err)
 		if yes, asked := e.p.ui.confirm("Open the editor again?", true); asked != nil || !yes {
 			e.keepText()
@@ -233,6 +243,15 @@ func (e *editing) loop(ctx context.Context) error {
 		}
 		line = lineOf(err)
 	}
+}
+
+// isWhole reports whether the file was held as one text before.
+func (e *editing) isWhole() bool {
+	if e.old == nil {
+		return false
+	}
+	_, whole := e.old.Roots()
+	return whole != nil
 }
 
 // merging reports whether a merge is being resolved.
@@ -283,6 +302,9 @@ func (e *editing) visit(ctx context.Context, line int) ([]byte, error) {
 		clear(text)
 		return nil, errStopped
 	case errors.As(ended, &exit) && exit.ExitCode() > 0:
+		if e.refused {
+			e.keep() // what was to be saved before
+		}
 		clear(e.text)
 		e.text = nil
 		return nil, fmt.Errorf("%w: %s ended with exit code %d; nothing was changed", errEditor, e.editor.Name(), exit.ExitCode())

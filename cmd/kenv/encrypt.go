@@ -231,7 +231,7 @@ func (o *encryptOptions) encrypt(ctx context.Context, p *process, setup kenv.Set
 	if _, binary := out.Format.(doc.Binary); binary {
 		as = " as a whole, as a binary file,"
 	} else if out.Rung == doc.AsText {
-		as = " as one text, since its values cannot be held one by one,"
+		as = " as one text, " + sinceOneText(out.Format, j.source.Data) + ","
 	}
 	j.notef("%s: encrypted%s for %s", j.name, as, audience(out))
 	if o.previous == "" && hasNoSpare(p.table, out) {
@@ -283,4 +283,12 @@ func audience(e *kenv.Encrypted) string {
 		need = len(groups)
 	}
 	return fmt.Sprintf("%d of %d key groups: %s", need, len(groups), strings.Join(groups, "; "))
+}
+
+// sinceOneText says why a plaintext is held as one text.
+func sinceOneText(f doc.Format, plaintext []byte) string {
+	if twice := doc.DuplicateKeys(f, plaintext); len(twice) > 0 {
+		return fmt.Sprintf("since the key %q is there twice", keys.Short(twice[0]))
+	}
+	return "since its values cannot be held one by one"
 }

@@ -241,7 +241,7 @@ func TestExtract(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"b":           `there is no "b"`,
-		"a.lst":       `there is no "a.lst"; did you mean "list"?`,
+		"a.lst":       `there is no "a.lst"; did you mean "a.list"?`,
 		"a.list[2].y": `there is no "a.list[2]": "a.list" is a list of 2`,
 		"a.list.y":    `there is no "a.list.y": "a.list" is a list of 2`,
 		"a[0]":        `there is no "a[0]": "a" is a map`,

@@ -115,7 +115,7 @@ func (e *PathError) Error() string {
 	if len(e.Near) > 0 {
 		quoted := make([]string, len(e.Near))
 		for i, n := range e.Near {
-			quoted[i] = strconv.Quote(n)
+			quoted[i] = strconv.Quote(append(e.Path[:len(e.Path)-1:len(e.Path)-1], Step{Key: n}).String())
 		}
 		s += "; did you mean " + strings.Join(quoted, " or ") + "?"
 	}

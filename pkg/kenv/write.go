@@ -300,6 +300,9 @@ func (t place) writable(breakLinks bool) error {
 	// A rename would succeed here, which is not what a user who made the file
 	// read-only expects.
 	if err := access(t.path(), t.old); errors.Is(err, fs.ErrPermission) {
+		if t.old.Mode()&0o200 != 0 {
+			return fmt.Errorf("it is not writable (mode %04o) for anybody but its owner", t.old.Mode().Perm())
+		}
 		return fmt.Errorf("it is not writable (mode %04o); allow it with: chmod u+w", t.old.Mode().Perm())
 	} else if err != nil {
 		return err
