@@ -245,6 +245,26 @@ mv "$1.new" "$1"`)
 	}
 }
 
+// TestEditAgainFails: a text that was refused is kept when the editor that opened again
+// ends with an error.
+func TestEditAgainFails(t *testing.T) {
+	d := newDesk(t)
+	cmd, control := d.edit(`
+if grep -q broken "$1"; then exit 1; fi
+sed 's/old-value/[broken/' "$1" >"$1.new" && mv "$1.new" "$1"`)
+	d.wait(control, "Open the editor again? [Y/n] ")
+	fmt.Fprintln(control)
+	if code := exitCodeOf(t, cmd.Wait()); code == 0 {
+		t.Error("exit code 0")
+	}
+	if got := d.run("decrypt", "secrets.yaml"); got != before {
+		t.Errorf("the file is now %q", got)
+	}
+	if got, want := d.run("decrypt", "secrets.yaml.unsaved"), strings.Replace(before, "old-value", "[broken", 1); got != want {
+		t.Errorf("kept: %q, want %q", got, want)
+	}
+}
+
 // TestEditFullDisk: a text for which there is no room beside the file is kept
 // elsewhere, encrypted.
 func TestEditFullDisk(t *testing.T) {
