@@ -222,10 +222,10 @@ func (e *editing) loop(ctx context.Context) error {
 			err = e.save(ctx, out)
 		}
 		switch {
-		case err == nil && since != "":
-			e.p.ui.warnf("%s: to git, sops and kenv get it is one text now, %s", e.name, since)
-			return nil
 		case err == nil:
+			if since != "" {
+				e.p.ui.warnf("%s: to git, sops and kenv get it is one text now, %s", e.name, since)
+			}
 			return nil
 		case errors.Is(err, errStopped):
 			return e.about(err)

@@ -98,14 +98,18 @@ func quotedLines(src []byte, i, end int) int {
 	return end
 }
 
-// countLines returns how many lines are not empty.
-func countLines(lines []envLine) (n int) {
+// tooDenseLines is tooDense for the lines that are not empty, of which some do not count.
+func tooDenseLines(src []byte, lines []envLine, spare int) bool {
+	n := len(lines) - spare
 	for _, l := range lines {
-		if l.Start < l.End {
-			n++
+		if !tooDense(src, n) {
+			return false
+		}
+		if l.Start == l.End {
+			n--
 		}
 	}
-	return n
+	return tooDense(src, n)
 }
 
 func envText(raw string) string { return strings.ReplaceAll(raw, `\n`, "\n") }
@@ -147,7 +151,7 @@ func (f Dotenv) Prepare(src []byte, r Rung) (*Document, []Note, error) {
 	}
 	body, bom := bytes.CutPrefix(src, utf8BOM)
 	lines := dotenvLines(body, true)
-	if tooDense(src, len(lines)) && tooDense(src, countLines(lines)) {
+	if tooDenseLines(src, lines, 0) {
 		return nil, nil, ErrDense
 	}
 	var edits []Edit
@@ -321,7 +325,7 @@ func (Dotenv) Parse(src []byte) (*Document, error) {
 			break
 		}
 	}
-	if tooDense(src, len(lines)-metaNodes) && tooDense(src, countLines(lines)-metaNodes) {
+	if tooDenseLines(src, lines, metaNodes) {
 		return nil, ErrDense
 	}
 	block := Span{lines[first].Start, lines[last].End}

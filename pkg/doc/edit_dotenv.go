@@ -14,7 +14,7 @@ var _ editor = Dotenv{}
 func (Dotenv) read(src []byte) (*Document, error) {
 	root := &Node{Kind: Map}
 	lines := dotenvLines(src, true)
-	if tooDense(src, countLines(lines)) {
+	if tooDenseLines(src, lines, 0) {
 		return nil, ErrDense
 	}
 	for _, l := range lines {

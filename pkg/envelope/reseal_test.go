@@ -157,3 +157,46 @@ func TestUnverifiedIsNoSource(t *testing.T) {
 		t.Errorf("Seal: %v", err)
 	}
 }
+
+// TestBlankLines: empty lines are not sealed, so a file with one more or one less, anywhere,
+// opens to the values that were encrypted, or does not open.
+func TestBlankLines(t *testing.T) {
+	opened, refused := 0, 0
+	for _, src := range []string{
+		"a: |+\n  x\n\n",
+		"a: |+\n  x\n\n---\nb: |+\n  y\n\n",
+		"a: >+\n  x\n\n\n# c\nb: |\n  y\n",
+		"a: |\n  x\n\n\n---\nb: 1\n...\n",
+		"a_unencrypted: |+\n  x\n\n---\nb: 1\n",
+		"- |+\n  x\n\n",
+		"a: {b: [1, 2]}\nc: 'x\n\n  y'\n",
+		"a: x\n\n\n  y\nb: |-\n  z\n",
+	} {
+		sealed, err := Seal(t.Context(), []byte(src), doc.YAML{}, testPolicy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(sealed.Data), "\n")
+		for i := range len(lines) + 1 {
+			for _, blank := range []string{"\n", "\n\n", " \n", "  \n\n", "\r\n", ""} {
+				rest := lines[i:]
+				if blank == "" && i < len(lines) && strings.TrimSpace(lines[i]) == "" {
+					rest = lines[min(i+1, len(lines)):]
+				}
+				changed := strings.Join(lines[:i], "") + blank + strings.Join(rest, "")
+				f, err := Open(t.Context(), []byte(changed), doc.YAML{}, clearTable, OpenOptions{})
+				if err != nil {
+					refused++
+					continue
+				}
+				opened++
+				if got := f.Plaintext(); !holdsSame(doc.YAML{}, got, []byte(src)) {
+					t.Errorf("opens to other data:\n%q\nfor\n%q\nof\n%s", got, src, changed)
+				}
+			}
+		}
+	}
+	if opened == 0 || refused == 0 {
+		t.Errorf("%d opened, %d were refused", opened, refused)
+	}
+}
